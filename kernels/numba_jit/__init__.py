@@ -1,0 +1,1 @@
+"""The Numba backend: kernels compiled on first use and kept on disk; see `compiler.py`."""

@@ -1,0 +1,152 @@
+"""The one place that knows Numba's options and how a Python function becomes a kernel's object code.
+
+A kernel is an ordinary function marked with `kernel`. Its parameters name what it reads of the operation's argument
+block: arrays arrive as C-contiguous Numba arrays of the declared shape (elementwise ones flat), sizes and ``int``
+attributes as int64, ``float`` attributes as float64, pairs as tuples; the last two are ``begin`` and ``end``. Around it
+stands a C callback ``void (const int64_t *args, int64_t begin, int64_t end)``, compiled to one relocatable object that
+needs nothing of Numba at run time: `objects.py` keeps it on disk and loads it. Numba's own cache is not used. It was
+seen to serve stale code for an intrinsic edited in another file and after a kill between its two writes, never hits for
+closures over intrinsics, and holds pickles.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numba
+from llvmlite import binding as llvm
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.compiler import Flags, compile_extra
+from numba.core.registry import cpu_target
+from numba.core.imputils import impl_ret_untracked
+from numba.extending import intrinsic
+
+from ..operation import Layout, Operation
+from .objects import target_machine
+
+OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False}
+# No "nnan" and "ninf": the losses and pooling promise what happens to NaN and infinity. No "reassoc": the order of a
+# sum is part of the result. "contract" lets a * b + c be one instruction.
+FASTMATH = {"contract", "nsz"}
+
+ELEMENT = {"float": types.float32, "double": types.float64, "int64": types.int64,
+           "uint64": types.uint64, "uint16": types.uint16}  # fmt: skip
+BLOCK = types.CPointer(types.int64)
+SIGNATURE = types.void(BLOCK, types.int64, types.int64)
+
+# The kernel's entry: Numba's calling convention returns a status, which is always "ok" in code that cannot raise.
+ENTRY = """
+define void @kernel(i64* %args, i64 %begin, i64 %end) {{
+  %result = alloca i8*
+  %error = alloca {{ i8*, i32, i8*, i8*, i32 }}*
+  %status = call i32 @"{native}"(i8** %result, {{ i8*, i32, i8*, i8*, i32 }}** %error, i64* %args, i64 %begin, i64 %end)
+  ret void
+}}
+"""
+# What object code may take from the process: libc and libm, present in every Python.
+RUNTIME_SYMBOLS = {"memset", "memcpy", "memmove", "expf", "exp", "logf", "log", "tanhf", "tanh", "powf", "pow",
+                   "log1pf", "log1p", "expm1f", "expm1"}  # fmt: skip
+
+
+def kernel(function: Callable[..., None]) -> Callable[..., None]:
+    """Mark `function` as a kernel of this module. It stays plain Python until `address` compiles it."""
+    function.is_kernel = True  # type: ignore[attr-defined]
+    return function
+
+
+inline = numba.njit(**OPTIONS, fastmath=FASTMATH)
+"""Decorator for functions that kernels call; compiled into each kernel that uses them."""
+
+
+def _field(name: str, layout: Layout) -> tuple[types.Type, Any]:
+    """The Numba type of a kernel's parameter and how to build it from the argument block."""
+    for array in layout.arrays:
+        if array.name == name:
+            dims = ("SIZE",) if array.elementwise else array.dims
+            kind = types.Array(ELEMENT[array.dtype], len(dims), "C")
+            return kind, lambda context, builder, fields: _array(context, builder, fields, kind, name, dims, layout)
+    for attribute in layout.attributes:
+        if attribute.name == name and attribute.kind == "float":
+            return types.float64, lambda context, builder, fields: builder.bitcast(
+                _load(builder, fields, layout.offsets[name]), ir.DoubleType())
+        if attribute.name == name and attribute.kind in ("pair", "six"):
+            count = 2 if attribute.kind == "pair" else 6
+            kind = types.UniTuple(types.int64, count)
+            return kind, lambda context, builder, fields: context.make_tuple(
+                builder, kind, [_load(builder, fields, layout.offsets[name] + i) for i in range(count)])
+    return types.int64, lambda context, builder, fields: _load(builder, fields, layout.offsets[name])
+
+
+def _load(builder: Any, fields: Any, position: int) -> Any:
+    return builder.load(builder.gep(fields, [ir.Constant(ir.IntType(64), position)]))
+
+
+def _array(context: Any, builder: Any, fields: Any, kind: Any, name: str, dims: tuple[str, ...], layout: Layout) -> Any:
+    """A Numba array that owns nothing, over the address in the argument block."""
+    array = context.make_array(kind)(context, builder)
+    lengths = [ir.Constant(ir.IntType(64), int(dim)) if dim.isdigit() else _load(builder, fields, layout.offsets[dim])
+               for dim in dims]
+    itemsize = context.get_abi_sizeof(context.get_data_type(kind.dtype))
+    strides, step = [], ir.Constant(ir.IntType(64), itemsize)
+    for length in reversed(lengths):
+        strides.insert(0, step)
+        step = builder.mul(step, length)
+    address = _load(builder, fields, layout.offsets[name])
+    context.populate_array(
+        array, data=builder.inttoptr(address, array.data.type), shape=cgutils.pack_array(builder, lengths),
+        strides=cgutils.pack_array(builder, strides), itemsize=ir.Constant(ir.IntType(64), itemsize), meminfo=None)
+    return array._getvalue()
+
+
+def _callback(function: Callable[..., None], layout: Layout) -> Callable[..., None]:
+    """``callback(args, begin, end)`` that unpacks the block and calls `function`."""
+    names = list(inspect.signature(function).parameters)[:-2]
+    fields = [_field(name, layout) for name in names]
+    body = inline(function)
+
+    @intrinsic
+    def call(typingctx, args, begin, end):  # type: ignore[no-untyped-def]
+        kinds = (*(kind for kind, _ in fields), types.int64, types.int64)
+        dispatcher = types.Dispatcher(body)
+        inner = typingctx.resolve_function_type(dispatcher, kinds, {})
+
+        def codegen(context, builder, signature, values):  # type: ignore[no-untyped-def]
+            block, begin, end = values
+            unpacked = [build(context, builder, block) for _, build in fields]
+            context.active_code_library.add_linking_library(body.overloads[kinds].library)
+            context.get_function(dispatcher, inner)(builder, (*unpacked, begin, end))
+            return impl_ret_untracked(context, builder, types.none, context.get_dummy_value())
+
+        return types.none(BLOCK, types.int64, types.int64), codegen
+
+    def callback(args, begin, end):  # type: ignore[no-untyped-def]
+        call(args, begin, end)
+
+    callback.__name__ = callback.__qualname__ = function.__name__
+    return callback
+
+
+def compile_object(function: Callable[..., None], op: Operation, algorithm: str) -> bytes:
+    """The object code of a stage's kernel, which defines the symbol ``kernel``.
+
+    Raises
+    ------
+    RuntimeError : the kernel needs something of Numba or Python at run time (it allocates, raises or prints).
+    """
+    flags = Flags()
+    flags.nrt = flags.release_gil = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
+    flags.error_model, flags.fastmath = OPTIONS["error_model"], FASTMATH
+    result = compile_extra(cpu_target.typing_context, cpu_target.target_context, _callback(function, op.layout(algorithm)),
+                           SIGNATURE.args, SIGNATURE.return_type, flags, {})  # fmt: skip
+    module = llvm.parse_assembly(result.library.get_llvm_str() + ENTRY.format(native=result.fndesc.mangled_name))
+    for item in module.functions:
+        if item.is_declaration and not item.name.startswith("llvm.") and item.name not in RUNTIME_SYMBOLS:
+            raise RuntimeError(f"{function.__module__}.{function.__name__} calls {item.name}: a kernel may not "
+                               "allocate, raise or call back")  # fmt: skip
+        if not item.is_declaration and item.name != "kernel":
+            item.linkage = "internal"
+    return target_machine().emit_object(module)

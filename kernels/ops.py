@@ -1,0 +1,366 @@
+"""Every operation, declared once: arrays and their shapes, attributes, tasks, algorithms.
+
+`operation.py` explains the language. What an operation computes stands in its reference kernel,
+``reference/<module>.py``. Sizes: N images, H W height and width, C channels, K output channels, R S kernel height and
+width, OH OW output height and width, M rows of a matrix; A R B the outer, reduced and inner length of a reduction.
+The number of tasks and of partial results follows from sizes alone, so that results are the same bits on any number
+of threads.
+"""
+
+from __future__ import annotations
+
+from .operation import Operation, Sizes, algorithm, operation
+
+BLOCK = 16384
+"""Elements that one task of a memory-bound kernel handles: 64 KB, well inside L2."""
+PARTIALS = 64
+"""The most partial results that a reduction over rows has."""
+
+
+def blocks(count: int, size: int) -> int:
+    """How many blocks of `size` cover `count`."""
+    return -(-count // size)
+
+
+def _elements(s: Sizes) -> int:
+    return blocks(s.SIZE, BLOCK)
+
+
+def elementwise(name: str, inputs: str, outputs: str, attributes: str = "", updates: str = "", **rest: dict) -> Operation:
+    """An operation on each element alone; task i handles elements [i * BLOCK, (i + 1) * BLOCK)."""
+    return operation(name, inputs, outputs, updates=updates, attributes=attributes, tasks=_elements, **rest)
+
+
+# ---------------------------------------------------------------- windows: convolution, im2col, pooling
+
+
+def convolved(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
+    """Output length of a convolution or pooling window (floor mode)."""
+    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+
+
+def pooled(size: int, kernel: int, stride: int, padding: int, dilation: int, ceil_mode: int) -> int:
+    """Output length of a pooling window; in ceil mode the last window must start inside the input or left padding."""
+    if not ceil_mode:
+        return convolved(size, kernel, stride, padding, dilation)
+    length = blocks(size + 2 * padding - dilation * (kernel - 1) - 1, stride) + 1
+    return length - 1 if (length - 1) * stride >= size + padding else length
+
+
+WINDOW = "stride: pair; padding: pair; dilation: pair"
+_CONVOLVED = {
+    "OH": lambda s: convolved(s.H, s.R, s.stride[0], s.padding[0], s.dilation[0]),
+    "OW": lambda s: convolved(s.W, s.S, s.stride[1], s.padding[1], s.dilation[1]),
+}
+_KERNEL = {"R": lambda s: s.kernel_size[0], "S": lambda s: s.kernel_size[1]}
+_INPUT_SIZE = {"H": lambda s: s.size[0], "W": lambda s: s.size[1]}
+
+
+def _column_rows(depth: int) -> int:
+    """Rows of a column block: at most half of a 1 MB L2 in all, at least 28 rows so that GEMM tiles are filled."""
+    return max(28, min(224, (1 << 17) // depth // 28 * 28))
+
+
+def _convolution(s: Sizes) -> str:
+    return "depthwise" if s.CG == 1 and s.KG == 1 and s.groups > 1 else "im2col"
+
+
+_GROUPED = {"KG": lambda s: s.K // s.groups, "TAPS": lambda s: s.R * s.S}
+
+CONVOLUTION = (
+    operation(
+        "conv.conv2d_forward", "x: N H W C; w: K R S CG; b: B", "y: N OH OW K",
+        attributes=WINDOW + "; groups: int", either={"B": (0, "K")},
+        derive=_CONVOLVED | _GROUPED | {
+            "GROUPS": lambda s: s.groups,
+            "DEPTH": lambda s: s.TAPS * s.CG,
+            "PIXELS": lambda s: s.N * s.OH * s.OW,
+            "ROWS": lambda s: _column_rows(s.DEPTH),
+        },
+        choose=_convolution,
+        algorithms={
+            "im2col": algorithm(
+                ("conv2d_forward_pack", lambda s: s.GROUPS),
+                ("conv2d_forward", lambda s: blocks(s.PIXELS, s.ROWS)),
+                workspace="packed: GROUPS DEPTH KG", scratch="columns: ROWS DEPTH"),
+            "depthwise": algorithm(
+                ("depthwise_conv2d_forward_pack", lambda s: 1),
+                ("depthwise_conv2d_forward", lambda s: s.N * s.OH),
+                workspace="packed: TAPS K"),
+        }),
+    operation(
+        "conv.conv2d_backward_data", "dy: N OH OW K; w: K R S CG", "dx: N H W C",
+        attributes="size: pair; " + WINDOW + "; groups: int",
+        derive=_INPUT_SIZE | _GROUPED | {
+            "C": lambda s: s.CG * s.groups,
+            "GROUPS": lambda s: s.groups,
+            "DEPTH": lambda s: s.TAPS * s.KG,
+            "ROWS": lambda s: _column_rows(s.DEPTH),
+            # The pixels of dx fall into stride x stride phases that meet different taps; a block stays in one phase.
+            "PHASES": lambda s: s.stride[0] * s.stride[1],
+            "BLOCKS": lambda s: blocks(s.N * blocks(s.H, s.stride[0]) * blocks(s.W, s.stride[1]), s.ROWS),
+        },
+        choose=_convolution,
+        algorithms={
+            "im2col": algorithm(
+                ("conv2d_backward_data_pack", lambda s: s.GROUPS),
+                ("conv2d_backward_data", lambda s: s.PHASES * s.BLOCKS),
+                workspace="packed: GROUPS TAPS KG CG", scratch="columns: ROWS DEPTH"),
+            "depthwise": algorithm(
+                ("depthwise_conv2d_backward_data_pack", lambda s: 1),
+                ("depthwise_conv2d_backward_data", lambda s: s.N * s.H),
+                workspace="packed: TAPS K"),
+        }),
+    operation(
+        "conv.conv2d_backward_weight", "x: N H W C; dy: N OH OW K", "dw: K R S CG",
+        attributes="kernel_size: pair; " + WINDOW + "; groups: int",
+        derive=_KERNEL | _GROUPED | {
+            "CG": lambda s: s.C // s.groups,
+            "GROUPS": lambda s: s.groups,
+            "DEPTH": lambda s: s.S * s.CG,
+            "PIXELS": lambda s: s.N * s.OH * s.OW,
+            "ROWS": lambda s: _column_rows(s.DEPTH),
+            # Partial sums over runs of pixels: enough of them to share out, few enough to stay within 4 MB each 16.
+            "PARTS": lambda s: min(blocks(s.PIXELS, s.ROWS), max(4, min(16, (1 << 20) // (s.K * s.R * s.DEPTH)))),
+        },
+        choose=_convolution,
+        algorithms={
+            "im2col": algorithm(
+                ("conv2d_backward_weight", lambda s: s.PARTS * s.GROUPS * s.R),
+                ("conv2d_backward_weight_reduce", lambda s: blocks(s.K * s.R * s.DEPTH, BLOCK)),
+                workspace="partial: PARTS K R DEPTH", scratch="columns: ROWS DEPTH"),
+            "depthwise": algorithm(
+                ("depthwise_conv2d_backward_weight", lambda s: s.PARTS),
+                ("depthwise_conv2d_backward_weight_reduce", lambda s: 1),
+                workspace="partial: PARTS TAPS K"),
+        }),
+)  # fmt: skip
+
+IM2COL = (
+    operation(
+        "im2col.im2col", "x: N H W C", "columns: N OH OW R S C", attributes="kernel_size: pair; " + WINDOW,
+        derive=_KERNEL | _CONVOLVED, tasks=lambda s: s.N * s.OH),
+    operation(
+        "im2col.col2im", "columns: N OH OW R S C", "x: N H W C", attributes="size: pair; " + WINDOW,
+        derive=_INPUT_SIZE, tasks=lambda s: s.N * s.H),
+)  # fmt: skip
+
+_POOLED = _KERNEL | {
+    "OH": lambda s: pooled(s.H, s.R, s.stride[0], s.padding[0], s.dilation[0], s.ceil_mode),
+    "OW": lambda s: pooled(s.W, s.S, s.stride[1], s.padding[1], s.dilation[1], s.ceil_mode),
+}
+_AVERAGED = _KERNEL | {
+    "OH": lambda s: pooled(s.H, s.R, s.stride[0], s.padding[0], 1, s.ceil_mode),
+    "OW": lambda s: pooled(s.W, s.S, s.stride[1], s.padding[1], 1, s.ceil_mode),
+}
+
+POOLING = (
+    operation(
+        "pool.max_pool2d_forward", "x: N H W C", "y: N OH OW C; argmax(uint16): N OH OW C",
+        attributes=f"kernel_size: pair; {WINDOW}; ceil_mode: int", derive=_POOLED, tasks=lambda s: s.N * s.OH),
+    operation(
+        "pool.max_pool2d_backward", "dy: N OH OW C; argmax(uint16): N OH OW C", "dx: N H W C",
+        attributes=f"size: pair; kernel_size: pair; {WINDOW}",
+        derive=_INPUT_SIZE | _KERNEL, tasks=lambda s: s.N * s.H),
+    operation(
+        "pool.avg_pool2d_forward", "x: N H W C", "y: N OH OW C",
+        attributes="kernel_size: pair; stride: pair; padding: pair; ceil_mode: int; count_include_pad: int",
+        derive=_AVERAGED, tasks=lambda s: s.N * s.OH),
+    operation(
+        "pool.avg_pool2d_backward", "dy: N OH OW C", "dx: N H W C",
+        attributes="size: pair; kernel_size: pair; stride: pair; padding: pair; count_include_pad: int",
+        derive=_INPUT_SIZE | _KERNEL, tasks=lambda s: s.N * s.H),
+    operation(
+        "pool.adaptive_avg_pool2d_forward", "x: N H W C", "y: N OH OW C", attributes="output_size: pair",
+        derive={"OH": lambda s: s.output_size[0], "OW": lambda s: s.output_size[1]}, tasks=lambda s: s.N * s.OH),
+    operation(
+        "pool.adaptive_avg_pool2d_backward", "dy: N OH OW C", "dx: N H W C", attributes="size: pair",
+        derive=_INPUT_SIZE, tasks=lambda s: s.N * s.H),
+)  # fmt: skip
+
+# ---------------------------------------------------------------- matrices: linear
+
+TILE_ROWS, TILE_COLUMNS = 112, 128
+_LINEAR_TILES = {"TILE_ROWS": lambda s: TILE_ROWS, "TILE_COLUMNS": lambda s: TILE_COLUMNS}
+
+
+def _tiles(rows: int, columns: int) -> int:
+    return blocks(rows, TILE_ROWS) * blocks(columns, TILE_COLUMNS)
+
+
+LINEAR = (
+    operation(
+        "linear.linear_forward", "x: M I; w: O I; b: B", "y: M O", either={"B": (0, "O")}, derive=_LINEAR_TILES,
+        algorithms={"gemm": algorithm(
+            ("linear_forward_pack", lambda s: blocks(s.O, TILE_COLUMNS)),
+            ("linear_forward", lambda s: _tiles(s.M, s.O)),
+            workspace="packed: I O")}),
+    operation(
+        "linear.linear_backward_data", "dy: M O; w: O I", "dx: M I", derive=_LINEAR_TILES,
+        algorithms={"gemm": algorithm(("linear_backward_data", lambda s: _tiles(s.M, s.I)))}),
+    operation(
+        "linear.linear_backward_weight", "x: M I; dy: M O", "dw: O I", derive=_LINEAR_TILES,
+        algorithms={"gemm": algorithm(("linear_backward_weight", lambda s: _tiles(s.O, s.I)))}),
+)  # fmt: skip
+
+# ---------------------------------------------------------------- elements: activations, dropout, arithmetic
+
+ACTIVATION = (
+    elementwise("activation.relu_forward", "x: ...", "y: ..."),
+    elementwise("activation.relu_backward", "dy: ...; y: ...", "dx: ..."),
+    elementwise("activation.relu6_forward", "x: ...", "y: ..."),
+    elementwise("activation.relu6_backward", "dy: ...; y: ...", "dx: ..."),
+    elementwise("activation.leaky_relu_forward", "x: ...", "y: ...", "negative_slope: float"),
+    elementwise("activation.leaky_relu_backward", "dy: ...; x: ...", "dx: ...", "negative_slope: float"),
+    elementwise("activation.sigmoid_forward", "x: ...", "y: ..."),
+    elementwise("activation.sigmoid_backward", "dy: ...; y: ...", "dx: ..."),
+    elementwise("activation.tanh_forward", "x: ...", "y: ..."),
+    elementwise("activation.tanh_backward", "dy: ...; y: ...", "dx: ..."),
+)
+
+DROPOUT = (elementwise("dropout.dropout", "x: ...; seed(uint64): 2", "y: ...", "p: float"),)
+
+ARITHMETIC = (
+    elementwise("arithmetic.add", "a: ...; b: ...", "y: ...", "alpha: float"),
+    elementwise("arithmetic.mul", "a: ...; b: ...", "y: ..."),
+    elementwise("arithmetic.div", "a: ...; b: ...", "y: ..."),
+    elementwise("arithmetic.scale", "x: ...", "y: ...", "alpha: float; beta: float"),
+    elementwise("arithmetic.power", "x: ...", "y: ...", "exponent: float"),
+    elementwise("arithmetic.exp", "x: ...", "y: ..."),
+    elementwise("arithmetic.log", "x: ...", "y: ..."),
+    elementwise("arithmetic.fill", "", "", "value: float", updates="y: ..."),
+    operation(
+        "arithmetic.copy_strided", "x: X", "", updates="y: Y",
+        attributes="shape: six; x_strides: six; y_strides: six; x_offset: int; y_offset: int",
+        # Six loops; task i handles runs [i * RUNS, (i + 1) * RUNS) of the innermost one.
+        derive={"OUTER": lambda s: s.shape[0] * s.shape[1] * s.shape[2] * s.shape[3] * s.shape[4],
+                "RUNS": lambda s: max(1, BLOCK // max(1, s.shape[5]))},
+        tasks=lambda s: blocks(s.OUTER, s.RUNS) if s.shape[5] else 0),
+    operation("arithmetic.increment", "", "", updates="step(int64): 1", tasks=lambda s: 1),
+)  # fmt: skip
+
+# ---------------------------------------------------------------- reductions: sums, softmax, losses, batch norm
+
+_SUM_TASKS = {
+    "OUTER": lambda s: max(1, BLOCK // max(1, s.R * s.B)),  # outer indices a task handles
+    "ROWS": lambda s: max(1, BLOCK // max(1, s.B), blocks(s.R, PARTIALS)),  # reduced indices a task handles
+    "PARTS": lambda s: blocks(s.R, s.ROWS),
+}
+
+
+def _sum(name: str) -> Operation:
+    return operation(
+        f"reduce.{name}_forward", "x: A R B", "y: A B", derive=_SUM_TASKS,
+        algorithms={"default": algorithm(
+            (f"{name}_forward", lambda s: blocks(s.A, s.OUTER) * s.PARTS),
+            (f"{name}_forward_reduce", lambda s: blocks(s.A * s.B, BLOCK)),
+            workspace="partial(double): PARTS A B")})  # fmt: skip
+
+
+def _sum_backward(name: str) -> Operation:
+    return operation(
+        f"reduce.{name}_backward", "dy: A B", "dx: A R B", attributes="count: int",
+        derive={"R": lambda s: s.count, "ROWS": lambda s: max(1, BLOCK // max(1, s.B))},
+        tasks=lambda s: blocks(s.A * s.R, s.ROWS))  # fmt: skip
+
+
+REDUCTION = (_sum("sum"), _sum_backward("sum"), _sum("mean"), _sum_backward("mean"))
+
+_ROW_BLOCK = {"ROWS": lambda s: max(1, BLOCK // max(1, s.C))}
+
+
+def _row_blocks(s: Sizes) -> int:
+    return blocks(s.M, s.ROWS)
+
+
+def _rows(name: str, inputs: str, outputs: str, **rest: dict) -> Operation:
+    return operation(name, inputs, outputs, derive=_ROW_BLOCK, tasks=_row_blocks, **rest)
+
+
+def _loss_forward(name: str, outputs: str, attributes: str) -> Operation:
+    return operation(
+        f"loss.{name}_forward", "x: M C; target(int64): M; weight: CW", outputs,
+        attributes=attributes, either={"CW": (0, "C")}, derive=_ROW_BLOCK | {"PARTS": _row_blocks},
+        algorithms={"default": algorithm(
+            (f"{name}_forward", _row_blocks),
+            (f"{name}_forward_reduce", lambda s: 1),
+            workspace="partial(double): PARTS 2")})  # fmt: skip
+
+
+LOSS = (
+    _rows("loss.softmax_forward", "x: M C", "y: M C"),
+    _rows("loss.softmax_backward", "dy: M C; y: M C", "dx: M C"),
+    _rows("loss.log_softmax_forward", "x: M C", "y: M C"),
+    _rows("loss.log_softmax_backward", "dy: M C; y: M C", "dx: M C"),
+    _loss_forward("cross_entropy", "loss: M; lse: M; y: 1; normaliser(double): 1",
+                  "ignore_index: int; label_smoothing: float; mean: int"),
+    _rows("loss.cross_entropy_backward",
+          "dy: DY; x: M C; target(int64): M; weight: CW; lse: M; normaliser(double): 1", "dx: M C",
+          attributes="ignore_index: int; label_smoothing: float", either={"CW": (0, "C"), "DY": (1, "M")}),
+    _loss_forward("nll_loss", "loss: M; y: 1; normaliser(double): 1", "ignore_index: int; mean: int"),
+    _rows("loss.nll_loss_backward", "dy: DY; target(int64): M; weight: CW; normaliser(double): 1", "dx: M C",
+          attributes="classes: int; ignore_index: int", either={"CW": (0, "C"), "DY": (1, "M")}),
+)  # fmt: skip
+
+_NORM_BLOCK = {
+    "ROWS": lambda s: max(1, BLOCK // max(1, s.C), blocks(s.M, PARTIALS)),
+    "PARTS": _row_blocks,
+}
+_AFFINE = {"CW": (0, "C"), "CB": (0, "C")}
+
+NORM = (
+    operation(
+        "norm.batch_norm_forward", "x: M C; w: CW; b: CB; momentum(double): 1", "y: M C; mean: C; invstd: C",
+        updates="running_mean: CR; running_var: CR", attributes="eps: float", either=_AFFINE | {"CR": (0, "C")},
+        derive=_NORM_BLOCK,
+        algorithms={"default": algorithm(
+            ("batch_norm_forward_statistics", _row_blocks),
+            ("batch_norm_forward_combine", lambda s: 1),
+            ("batch_norm_forward", _row_blocks),
+            workspace="partial(double): PARTS 2 C")}),
+    operation(
+        "norm.batch_norm_inference", "x: M C; w: CW; b: CB; running_mean: C; running_var: C", "y: M C",
+        attributes="eps: float", either=_AFFINE, derive=_NORM_BLOCK, tasks=_row_blocks),
+    operation(
+        "norm.batch_norm_backward", "dy: M C; x: M C; w: CW; mean: C; invstd: C", "dx: M C; dw: C; db: C",
+        either={"CW": (0, "C")}, derive=_NORM_BLOCK,
+        algorithms={"default": algorithm(
+            ("batch_norm_backward_sums", _row_blocks),
+            ("batch_norm_backward_combine", lambda s: 1),
+            ("batch_norm_backward", _row_blocks),
+            workspace="partial(double): PARTS 2 C")}),
+    operation(
+        "norm.batch_norm_inference_backward", "dy: M C; x: M C; w: CW; running_mean: C; running_var: C",
+        "dx: M C; dw: C; db: C", attributes="eps: float", either={"CW": (0, "C")}, derive=_NORM_BLOCK,
+        algorithms={"default": algorithm(
+            ("batch_norm_inference_backward", _row_blocks),
+            ("batch_norm_inference_backward_combine", lambda s: 1),
+            workspace="partial(double): PARTS 2 C")}),
+)  # fmt: skip
+
+# ---------------------------------------------------------------- optimizers: the learning rate and step are buffers
+
+_STEP = "g: ...; lr(double): 1; step(int64): 1"
+
+OPTIM = (
+    elementwise("optim.sgd_step", _STEP, "", updates="p: ...; momentum_buffer: V", either={"V": (0, "SIZE")},
+                attributes="momentum: float; dampening: float; weight_decay: float; nesterov: int; maximize: int"),
+    elementwise("optim.adam_step", _STEP, "", updates="p: ...; exp_avg: ...; exp_avg_sq: ...",
+                attributes="beta1: float; beta2: float; eps: float; weight_decay: float; maximize: int"),
+    elementwise("optim.adamw_step", _STEP, "", updates="p: ...; exp_avg: ...; exp_avg_sq: ...",
+                attributes="beta1: float; beta2: float; eps: float; weight_decay: float; maximize: int"),
+    elementwise("optim.adagrad_step", _STEP, "", updates="p: ...; sum: ...",
+                attributes="lr_decay: float; eps: float; weight_decay: float; maximize: int"),
+    elementwise("optim.rmsprop_step", _STEP, "", updates="p: ...; square_avg: ...; momentum_buffer: V; grad_avg: G",
+                either={"V": (0, "SIZE"), "G": (0, "SIZE")},
+                attributes="alpha: float; eps: float; weight_decay: float; momentum: float; maximize: int"),
+    elementwise("optim.adadelta_step", _STEP, "", updates="p: ...; square_avg: ...; acc_delta: ...",
+                attributes="rho: float; eps: float; weight_decay: float; maximize: int"),
+)  # fmt: skip
+
+OPS: dict[str, Operation] = {
+    op.name: op
+    for group in (CONVOLUTION, IM2COL, POOLING, LINEAR, ACTIVATION, DROPOUT, ARITHMETIC, REDUCTION, LOSS, NORM, OPTIM)
+    for op in group
+}
+"""Every operation by name."""
