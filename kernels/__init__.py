@@ -1,0 +1,16 @@
+"""Kernels: every operation in three backends (NumPy reference, Numba, Cython), over plain arrays.
+
+>>> import numpy as np
+>>> relu = get("relu_forward", "reference")
+>>> relu(x=np.array([-1.0, 2.0], np.float32))
+array([0., 2.], dtype=float32)
+"""
+
+from .backends import BACKENDS, backend, current_backend, set_backend
+from .comparison import Comparison, compare
+from .launch import get
+from .ops import OPS
+from .threads import get_num_threads, set_num_threads
+
+__all__ = ["BACKENDS", "OPS", "Comparison", "backend", "compare", "current_backend", "get", "get_num_threads",
+           "set_backend", "set_num_threads"]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -139,10 +140,24 @@ def run(
         results[array.name] = given
     memory = {**arrays, **results}
     if backend == "reference":
-        reference_function(op)(**memory, **attributes)
+        with _single_threaded_blas():
+            reference_function(op)(**memory, **attributes)
     else:
         run_compiled(binding, memory, backend, None if allocate is _empty else allocate)
     return results
+
+
+def _single_threaded_blas() -> AbstractContextManager[Any]:
+    """BLAS on one thread, for how it shares out a product would show in the reference's bits."""
+    global _blas
+    if _blas is None:
+        from threadpoolctl import ThreadpoolController
+
+        _blas = ThreadpoolController().select(user_api="blas")
+    return _blas.limit(limits=1)
+
+
+_blas: Any = None
 
 
 def run_compiled(binding: Binding, memory: dict[str, np.ndarray], backend: str, allocate: Allocate | None) -> None:
@@ -204,3 +219,71 @@ def place_temporaries(
     return Temporaries(
         [shared | {array.name: placed[f"{array.name}#{worker}"] for array in scratch} for worker in range(workers)],
         owners)  # fmt: skip
+
+
+def get(name: str, backend: str | None = None) -> Callable[..., Any]:
+    """The operation called `name` as a function of NumPy arrays.
+
+    Parameters
+    ----------
+    name : a key of `OPS`.
+    backend : ``"numba"``, ``"cython"`` or ``"reference"``; None means the current one at each call.
+
+    Returns
+    -------
+    A function that takes the operation's arrays and attributes by name. Optional arrays may be left out; inputs are
+    made C-contiguous; updates are changed in place; outputs may be given as memory to write. It returns the output, or
+    a tuple of them, or None if there is none.
+
+    Raises
+    ------
+    KeyError : there is no operation of that name.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> get("linear_forward", "reference")(x=np.ones((1, 2), np.float32), w=np.ones((3, 2), np.float32))
+    array([[2., 2., 2.]], dtype=float32)
+    """
+    if name not in OPS:
+        raise KeyError(f"no operation {name!r}; there are {', '.join(OPS)}")
+    op = OPS[name]
+
+    def call(**arguments: Any) -> Any:
+        arrays, attributes, outputs = sort_arguments(op, arguments)
+        results = tuple(run(name, arrays, attributes, outputs, backend).values())
+        return results[0] if len(results) == 1 else results or None
+
+    call.__name__ = call.__qualname__ = name
+    return call
+
+
+def sort_arguments(
+    op: Operation, arguments: Mapping[str, Any]
+) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, np.ndarray]]:
+    """Arguments by name as (inputs and updates, attributes, outputs); inputs made contiguous, absent ones empty.
+
+    Raises
+    ------
+    TypeError : an argument that the operation does not take, or one that is missing.
+    """
+    unknown = set(arguments) - set(op.parameters)
+    if unknown:
+        raise TypeError(f"{op.name}: takes {', '.join(op.parameters)}; got {', '.join(sorted(unknown))}")
+    arrays = {}
+    for array in op.inputs + op.updates:
+        value = arguments.get(array.name)
+        if value is None and array.dims[0] in op.either and op.either[array.dims[0]][0] == 0:
+            wide = any(isinstance(item, np.ndarray) and item.dtype == np.float64 for item in arguments.values())
+            value = np.empty(0, np.float64 if array.dtype == "float" and wide else DTYPES[array.dtype])
+        elif value is None:
+            raise TypeError(f"{op.name}: {array.name} is missing")
+        arrays[array.name] = np.ascontiguousarray(value) if array in op.inputs else value
+    outputs = {array.name: arguments[array.name] for array in op.outputs if arguments.get(array.name) is not None}
+    attributes = {}
+    for attribute in op.attributes:
+        if attribute.name not in arguments:
+            raise TypeError(f"{op.name}: {attribute.name} is missing")
+        value = arguments[attribute.name]
+        attributes[attribute.name] = tuple(value) if attribute.kind in ("pair", "six") else value
+    return arrays, attributes, outputs

@@ -28,7 +28,7 @@ from numba.extending import intrinsic
 from ..operation import Layout, Operation
 from .objects import target_machine
 
-OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False}
+OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False, "_nrt": False}
 # No "nnan" and "ninf": the losses and pooling promise what happens to NaN and infinity. No "reassoc": the order of a
 # sum is part of the result. "contract" lets a * b + c be one instruction.
 FASTMATH = {"contract", "nsz"}
@@ -138,7 +138,7 @@ def compile_object(function: Callable[..., None], op: Operation, algorithm: str)
     RuntimeError : the kernel needs something of Numba or Python at run time (it allocates, raises or prints).
     """
     flags = Flags()
-    flags.nrt = flags.release_gil = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
+    flags.release_gil = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
     flags.error_model, flags.fastmath = OPTIONS["error_model"], FASTMATH
     result = compile_extra(cpu_target.typing_context, cpu_target.target_context, _callback(function, op.layout(algorithm)),
                            SIGNATURE.args, SIGNATURE.return_type, flags, {})  # fmt: skip

@@ -1,0 +1,104 @@
+"""Vector code inside Numba: a thin operator layer over LLVM vector IR, for use in ``@intrinsic`` bodies.
+
+A vector has `LANES` float32, as many as the host's registers hold; LLVM splits it where registers are narrower, so the
+same source is right everywhere.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from .objects import vector_lanes
+
+LANES = vector_lanes()
+f32, i1, i32, i64 = ir.FloatType(), ir.IntType(1), ir.IntType(32), ir.IntType(64)
+VECTOR, MASK = ir.VectorType(f32, LANES), ir.VectorType(i1, LANES)
+FloatPointer = types.CPointer(types.float32)
+
+
+def constant(number: int) -> ir.Constant:
+    """An int64 constant."""
+    return ir.Constant(i64, number)
+
+
+def splat(b: Any, scalar: Any, element: ir.Type = f32) -> Any:
+    """A vector with `scalar` in every lane."""
+    undefined = ir.Constant(ir.VectorType(element, LANES), ir.Undefined)
+    first = b.insert_element(undefined, scalar, ir.Constant(i32, 0))
+    return b.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(i32, LANES), [0] * LANES))
+
+
+def tail_mask(b: Any, count: Any) -> Any:
+    """A mask of the lanes below `count`, an int64 that may be negative or larger than `LANES`."""
+    lanes = ir.Constant(ir.VectorType(i64, LANES), list(range(LANES)))
+    return b.icmp_signed("<", lanes, splat(b, count, i64))
+
+
+def zero() -> ir.Constant:
+    """A vector of zeros."""
+    return ir.Constant(VECTOR, [0.0] * LANES)
+
+
+def fma(b: Any, factor: Any, other: Any, addend: Any) -> Any:
+    """factor * other + addend, rounded once."""
+    function = cgutils.get_or_insert_function(
+        b.module, ir.FunctionType(VECTOR, [VECTOR] * 3), f"llvm.fma.v{LANES}f32")
+    return b.call(function, [factor, other, addend])
+
+
+def _masked(b: Any, kind: str, result: ir.Type, parameters: list[ir.Type]) -> Any:
+    name = f"llvm.masked.{kind}.v{LANES}f32.p0"
+    return cgutils.get_or_insert_function(b.module, ir.FunctionType(result, parameters), name)
+
+
+def masked_load(b: Any, pointer: Any, mask: Any) -> Any:
+    """The lanes of `mask` from memory, zeros elsewhere; reads nothing outside the mask."""
+    address = b.bitcast(pointer, VECTOR.as_pointer())
+    function = _masked(b, "load", VECTOR, [address.type, i32, MASK, VECTOR])
+    return b.call(function, [address, ir.Constant(i32, 4), mask, zero()])
+
+
+def masked_store(b: Any, value: Any, pointer: Any, mask: Any) -> None:
+    """Write the lanes of `mask`; touches nothing outside the mask."""
+    address = b.bitcast(pointer, VECTOR.as_pointer())
+    function = _masked(b, "store", ir.VoidType(), [VECTOR, address.type, i32, MASK])
+    b.call(function, [value, address, ir.Constant(i32, 4), mask])
+
+
+class Accumulator:
+    """A vector variable of the code being built; LLVM keeps it in a register."""
+
+    def __init__(self, b: Any) -> None:
+        self.b, self.slot = b, cgutils.alloca_once(b, VECTOR)
+        self.set(zero())
+
+    def get(self) -> Any:
+        return self.b.load(self.slot)
+
+    def set(self, value: Any) -> None:
+        self.b.store(value, self.slot)
+
+
+@intrinsic
+def pointer(typingctx, array, index):  # type: ignore[no-untyped-def]
+    """Pointer to the flat element `index` of a C-contiguous float32 array."""
+
+    def codegen(context, b, signature, arguments):  # type: ignore[no-untyped-def]
+        return b.gep(context.make_array(signature.args[0])(context, b, arguments[0]).data, [arguments[1]])
+
+    return FloatPointer(array, types.int64), codegen
+
+
+@intrinsic
+def advance(typingctx, start, count):  # type: ignore[no-untyped-def]
+    """The pointer `count` elements after `start`."""
+
+    def codegen(context, b, signature, arguments):  # type: ignore[no-untyped-def]
+        return b.gep(arguments[0], [arguments[1]])
+
+    return FloatPointer(FloatPointer, types.int64), codegen
