@@ -16,7 +16,7 @@ from .depthwise import (  # noqa: F401 - stages of this module's operations
     depthwise_conv2d_forward_pack,
 )
 from .gemm import gemm
-from .simd import pointer
+from .simd import advance, pointer
 
 
 @inline
@@ -118,27 +118,6 @@ def _gather_gradient(dy, columns, g, n, ih, iw, i, KG, R, S, stride, padding, di
     return to // KG
 
 
-@inline
-def _multiply_taps(  # type: ignore[no-untyped-def]
-    columns, first, rows, taps, packed, g, dx, at, dx_row, KG, CG, TAPS, R, S, phase_h, phase_w, stride, padding, dilation,
-):  # fmt: skip
-    """dx rows = sum over the phase's taps of columns @ packed; one product where all taps take part."""
-    depth = taps * KG
-    if taps == TAPS or taps == 0:
-        gemm(rows, CG, depth, pointer(columns, first * columns.shape[1]), columns.shape[1], 1,
-             pointer(packed, g * TAPS * KG * CG), CG, pointer(dx, at), dx_row, 0)  # fmt: skip
-        return
-    t = 0
-    for r in range(R):
-        if (phase_h + padding[0] - r * dilation[0]) % stride[0] == 0:
-            for s in range(S):
-                if (phase_w + padding[1] - s * dilation[1]) % stride[1] == 0:
-                    gemm(rows, CG, KG, pointer(columns, first * columns.shape[1] + t * KG), columns.shape[1], 1,
-                         pointer(packed, (g * TAPS + r * S + s) * KG * CG), CG, pointer(dx, at), dx_row,
-                         1 if t > 0 else 0)  # fmt: skip
-                    t += 1
-
-
 @kernel
 def conv2d_backward_data(  # type: ignore[no-untyped-def]
     dy, packed, columns, dx, stride, padding, dilation, N, H, W, C, K, R, S, CG, KG, GROUPS, TAPS, DEPTH, BLOCKS, ROWS,
@@ -154,15 +133,16 @@ def conv2d_backward_data(  # type: ignore[no-untyped-def]
             continue
         for g in range(GROUPS):
             if _pointwise(R, S, stride, padding):
-                gemm(rows, CG, KG, pointer(dy, first * K + g * KG), K, 1, pointer(packed, g * KG * CG), CG,
-                     pointer(dx, first * C + g * CG), C, 0)  # fmt: skip
-                continue
-            taps = 0
-            for i in range(rows):
-                pixel = first + i
-                n, ih, iw = pixel // (high * wide), pixel // wide % high, pixel % wide
-                taps = _gather_gradient(dy, columns, g, n, phase_h + ih * stride[0], phase_w + iw * stride[1], i, KG, R, S,
-                                        stride, padding, dilation)  # fmt: skip
+                a, a_row, taps = pointer(dy, first * K + g * KG), K, TAPS
+            else:
+                a, a_row, taps = pointer(columns, 0), DEPTH, 0
+                for i in range(rows):
+                    pixel = first + i
+                    n, ih, iw = pixel // (high * wide), pixel // wide % high, pixel % wide
+                    taps = _gather_gradient(dy, columns, g, n, phase_h + ih * stride[0], phase_w + iw * stride[1], i, KG,
+                                            R, S, stride, padding, dilation)  # fmt: skip
+            # One product where all taps take part, or none; otherwise one for each tap of the phase.
+            whole = taps == TAPS or taps == 0
             done = 0
             while done < rows:
                 pixel = first + done
@@ -170,8 +150,15 @@ def conv2d_backward_data(  # type: ignore[no-untyped-def]
                 # Rows of dx are evenly spaced within an image row; everywhere if the stride is 1.
                 run = rows - done if stride[0] == 1 and stride[1] == 1 else _least(rows - done, wide - iw)
                 at = ((n * H + phase_h + ih * stride[0]) * W + phase_w + iw * stride[1]) * C + g * CG
-                _multiply_taps(columns, done, run, taps, packed, g, dx, at, stride[1] * C, KG, CG, TAPS, R, S,
-                               phase_h, phase_w, stride, padding, dilation)  # fmt: skip
+                t = 0
+                for tap in range(1 if whole else TAPS):
+                    met = ((phase_h + padding[0] - tap // S * dilation[0]) % stride[0] == 0
+                           and (phase_w + padding[1] - tap % S * dilation[1]) % stride[1] == 0)
+                    if whole or met:
+                        gemm(run, CG, taps * KG if whole else KG, advance(a, done * a_row + t * KG), a_row, 1,
+                             pointer(packed, (g * TAPS + tap) * KG * CG), CG, pointer(dx, at), stride[1] * C,
+                             1 if t > 0 else 0)  # fmt: skip
+                        t += 1
                 done += run
 
 

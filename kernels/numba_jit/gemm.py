@@ -15,7 +15,7 @@ from .simd import LANES, Accumulator, FloatPointer, advance, constant, fma, mask
 
 # Accumulators + two vectors of B + one of A fill the register file: 32 registers with AVX-512, 16 without.
 TILE_ROWS = 14 if LANES == 16 else 6
-DEPTH_BLOCK = 512  # rows of B that stay in L2 while all rows of A pass: 512 x 32 floats are 64 KB
+DEPTH_BLOCK = 256  # rows of B that stay in L1 while all rows of A pass: 256 x 32 floats are 32 KB
 
 
 @intrinsic(prefer_literal=True)
@@ -34,10 +34,6 @@ def gemm_tile(typingctx, rows, vectors, columns, depth, a, a_row, a_depth, b, b_
         def c_at(i: int, j: int):  # type: ignore[no-untyped-def]
             return builder.gep(c, [builder.add(builder.mul(c_row, constant(i)), constant(j * LANES))])
 
-        with builder.if_then(builder.icmp_signed("!=", accumulate, constant(0))):
-            for i in range(tile_rows):
-                for j in range(tile_vectors):
-                    sums[i][j].set(masked_load(builder, c_at(i, j), masks[j]))
         a_rows = [builder.gep(a, [builder.mul(a_row, constant(i))]) for i in range(tile_rows)]
         with cgutils.for_range(builder, depth) as loop:
             b_at = builder.gep(b, [builder.mul(loop.index, b_row)])
@@ -48,6 +44,12 @@ def gemm_tile(typingctx, rows, vectors, columns, depth, a, a_row, a_depth, b, b_
                 a_splat = splat(builder, builder.load(builder.gep(a_rows[i], [offset])))
                 for j in range(tile_vectors):
                     sums[i][j].set(fma(builder, a_splat, b_vectors[j], sums[i][j].get()))
+        # C is added last: a chain of additions is never longer than a depth block, which keeps rounding errors small.
+        with builder.if_then(builder.icmp_signed("!=", accumulate, constant(0))):
+            for i in range(tile_rows):
+                for j in range(tile_vectors):
+                    before = masked_load(builder, c_at(i, j), masks[j])
+                    sums[i][j].set(builder.fadd(before, sums[i][j].get()))
         for i in range(tile_rows):
             for j in range(tile_vectors):
                 masked_store(builder, sums[i][j].get(), c_at(i, j), masks[j])

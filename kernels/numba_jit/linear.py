@@ -22,8 +22,8 @@ def _least(first, second):  # type: ignore[no-untyped-def]
 @kernel
 def linear_forward_pack(w, packed, I, O, TILE_COLUMNS, begin, end):  # type: ignore[no-untyped-def]
     """packed[i, o] = w[o, i]; a task transposes TILE_COLUMNS outputs."""
-    for o in range(begin * TILE_COLUMNS, _least(end * TILE_COLUMNS, O)):
-        for i in range(I):
+    for i in range(I):
+        for o in range(begin * TILE_COLUMNS, _least(end * TILE_COLUMNS, O)):
             packed[i, o] = w[o, i]
 
 

@@ -1,0 +1,1 @@
+"""The Cython backend: kernels compiled ahead of time."""

@@ -1,0 +1,176 @@
+"""Arithmetic on elements: task i handles block i of BLOCK elements, through a tile, so that y may be an input's memory.
+
+`copy_strided` and `increment` say themselves how they split.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..ops import BLOCK
+from .compiler import inline, kernel
+from .exponential import ONE, TILE, at, at_most, copy, floats
+from .exponential import exp as exp_float32
+from .exponential import fill as fill_float32
+from .exponential import log as log_float32
+
+
+@kernel
+def add(a, b, y, SIZE, alpha, begin, end):  # type: ignore[no-untyped-def]
+    """One multiply-add an element."""
+    tile = floats(TILE)
+    factor = np.float32(alpha)
+    stop = at_most(end * BLOCK, SIZE)
+    for start in range(begin * BLOCK, stop, TILE):
+        count = at_most(stop - start, TILE)
+        left, right = at(a, start), at(b, start)
+        for i in range(count):
+            tile[i] = left[i] + factor * right[i]
+        copy(tile, at(y, start), count)
+
+
+@kernel
+def mul(a, b, y, SIZE, begin, end):  # type: ignore[no-untyped-def]
+    """One product an element."""
+    tile = floats(TILE)
+    stop = at_most(end * BLOCK, SIZE)
+    for start in range(begin * BLOCK, stop, TILE):
+        count = at_most(stop - start, TILE)
+        left, right = at(a, start), at(b, start)
+        for i in range(count):
+            tile[i] = left[i] * right[i]
+        copy(tile, at(y, start), count)
+
+
+@kernel
+def div(a, b, y, SIZE, begin, end):  # type: ignore[no-untyped-def]
+    """One division an element."""
+    tile = floats(TILE)
+    stop = at_most(end * BLOCK, SIZE)
+    for start in range(begin * BLOCK, stop, TILE):
+        count = at_most(stop - start, TILE)
+        left, right = at(a, start), at(b, start)
+        for i in range(count):
+            tile[i] = left[i] / right[i]
+        copy(tile, at(y, start), count)
+
+
+@kernel
+def scale(x, y, SIZE, alpha, beta, begin, end):  # type: ignore[no-untyped-def]
+    """One multiply-add an element."""
+    tile = floats(TILE)
+    factor, offset = np.float32(alpha), np.float32(beta)
+    stop = at_most(end * BLOCK, SIZE)
+    for start in range(begin * BLOCK, stop, TILE):
+        count = at_most(stop - start, TILE)
+        source = at(x, start)
+        for i in range(count):
+            tile[i] = factor * source[i] + offset
+        copy(tile, at(y, start), count)
+
+
+@inline
+def _power(source, target, exponent, count):  # type: ignore[no-untyped-def]
+    """The exponents that people write vectorise; all others are libm's `powf`."""
+    if exponent == 2.0:
+        for i in range(count):
+            target[i] = source[i] * source[i]
+    elif exponent == 3.0:
+        for i in range(count):
+            target[i] = source[i] * source[i] * source[i]
+    elif exponent == -1.0:
+        for i in range(count):
+            target[i] = ONE / source[i]
+    elif exponent == 0.5:
+        for i in range(count):
+            target[i] = math.sqrt(source[i])
+    else:
+        single = np.float32(exponent)
+        for i in range(count):
+            target[i] = math.pow(source[i], single)
+
+
+@kernel
+def power(x, y, SIZE, exponent, begin, end):  # type: ignore[no-untyped-def]
+    """Products, a root or a division for the exponents 2, 3, 0.5 and -1, `powf` for others."""
+    tile = floats(TILE)
+    stop = at_most(end * BLOCK, SIZE)
+    for start in range(begin * BLOCK, stop, TILE):
+        count = at_most(stop - start, TILE)
+        _power(at(x, start), tile, exponent, count)
+        copy(tile, at(y, start), count)
+
+
+@kernel
+def exp(x, y, SIZE, begin, end):  # type: ignore[no-untyped-def]
+    """The vectorised exponential."""
+    tile = floats(TILE)
+    stop = at_most(end * BLOCK, SIZE)
+    for start in range(begin * BLOCK, stop, TILE):
+        count = at_most(stop - start, TILE)
+        source = at(x, start)
+        for i in range(count):
+            tile[i] = exp_float32(source[i])
+        copy(tile, at(y, start), count)
+
+
+@kernel
+def log(x, y, SIZE, begin, end):  # type: ignore[no-untyped-def]
+    """The vectorised logarithm."""
+    tile = floats(TILE)
+    stop = at_most(end * BLOCK, SIZE)
+    for start in range(begin * BLOCK, stop, TILE):
+        count = at_most(stop - start, TILE)
+        source = at(x, start)
+        for i in range(count):
+            tile[i] = log_float32(source[i])
+        copy(tile, at(y, start), count)
+
+
+@kernel
+def fill(y, SIZE, value, begin, end):  # type: ignore[no-untyped-def]
+    """One store an element."""
+    start = begin * BLOCK
+    fill_float32(at(y, start), np.float32(value), at_most(end * BLOCK, SIZE) - start)
+
+
+@inline
+def _copy_run(source, target, count, source_stride, target_stride):  # type: ignore[no-untyped-def]
+    if source_stride == 1 and target_stride == 1:
+        copy(source, target, count)
+    elif source_stride == 0 and target_stride == 1:
+        fill_float32(target, source[0], count)
+    else:
+        for i in range(count):
+            target[i * target_stride] = source[i * source_stride]
+
+
+@kernel
+def copy_strided(x, y, shape, x_strides, y_strides, x_offset, y_offset, OUTER, RUNS, begin, end):  # type: ignore[no-untyped-def]
+    """Task i copies runs [i * RUNS, (i + 1) * RUNS) of the innermost loop; an odometer counts the five outer ones."""
+    run, stop = begin * RUNS, at_most(end * RUNS, OUTER)
+    rest, i4 = run // shape[4], run % shape[4]
+    rest, i3 = rest // shape[3], rest % shape[3]
+    rest, i2 = rest // shape[2], rest % shape[2]
+    i0, i1 = rest // shape[1], rest % shape[1]
+    for _ in range(run, stop):
+        source = x_offset + i0 * x_strides[0] + i1 * x_strides[1] + i2 * x_strides[2] + i3 * x_strides[3]
+        target = y_offset + i0 * y_strides[0] + i1 * y_strides[1] + i2 * y_strides[2] + i3 * y_strides[3]
+        _copy_run(at(x, source + i4 * x_strides[4]), at(y, target + i4 * y_strides[4]), shape[5], x_strides[5], y_strides[5])
+        i4 += 1
+        if i4 == shape[4]:
+            i4, i3 = 0, i3 + 1
+        if i3 == shape[3]:
+            i3, i2 = 0, i2 + 1
+        if i2 == shape[2]:
+            i2, i1 = 0, i1 + 1
+        if i1 == shape[1]:
+            i1, i0 = 0, i0 + 1
+
+
+@kernel
+def increment(step, begin, end):  # type: ignore[no-untyped-def]
+    """One task."""
+    step[0] += 1

@@ -1,0 +1,53 @@
+"""Dropout: task i handles block i of BLOCK elements, and draws its numbers from their positions alone."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..ops import BLOCK
+from .compiler import inline, kernel
+from .exponential import TILE, ZERO, at, at_most, copy, floats
+
+# Philox4x32-10: multipliers and key increments. Words stand in 64 bits, where a product of two keeps both its halves.
+MULTIPLIER_0, MULTIPLIER_1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+INCREMENT_0, INCREMENT_1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
+WORD, WORD_BITS = np.uint64(0xFFFFFFFF), np.uint64(32)
+TWO_32 = 4294967296.0
+
+
+@inline
+def philox(counter, stream, key):  # type: ignore[no-untyped-def]
+    """Four random words for a 64-bit counter, stream (the counter's upper half) and key."""
+    c0, c1, c2, c3 = counter & WORD, counter >> WORD_BITS, stream & WORD, stream >> WORD_BITS
+    k0, k1 = key & WORD, key >> WORD_BITS
+    for _ in range(10):
+        product_0, product_1 = MULTIPLIER_0 * c0, MULTIPLIER_1 * c2
+        c0, c1, c2, c3 = (
+            (product_1 >> WORD_BITS) ^ c1 ^ k0, product_1 & WORD, (product_0 >> WORD_BITS) ^ c3 ^ k1, product_0 & WORD,
+        )  # fmt: skip
+        k0, k1 = (k0 + INCREMENT_0) & WORD, (k1 + INCREMENT_1) & WORD
+    return c0, c1, c2, c3
+
+
+@kernel
+def dropout(x, seed, y, SIZE, p, begin, end):  # type: ignore[no-untyped-def]
+    """A tile first holds each element's factor, then the result, so that y may be x's memory."""
+    tile = floats(TILE)
+    key, stream = seed[0], seed[1]
+    threshold = np.uint64(p * TWO_32)
+    scale = np.float32(1.0 / (1.0 - p))
+    stop = at_most(end * BLOCK, SIZE)
+    for start in range(begin * BLOCK, stop, TILE):
+        count = at_most(stop - start, TILE)
+        first = np.uint64(start // 4)
+        for j in range((count + 3) // 4):
+            w0, w1, w2, w3 = philox(first + np.uint64(j), stream, key)
+            tile[4 * j] = ZERO if w0 < threshold else scale
+            tile[4 * j + 1] = ZERO if w1 < threshold else scale
+            tile[4 * j + 2] = ZERO if w2 < threshold else scale
+            tile[4 * j + 3] = ZERO if w3 < threshold else scale
+        source = at(x, start)
+        for i in range(count):
+            # Not the product: what is dropped is 0 even where x is infinite or NaN.
+            tile[i] = source[i] * tile[i] if tile[i] != ZERO else ZERO
+        copy(tile, at(y, start), count)

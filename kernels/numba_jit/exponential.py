@@ -1,0 +1,185 @@
+"""What hot loops need beyond plain Numba: raw pointers, stack tiles, and elementary functions that vectorise.
+
+LLVM vectorises neither calls into libm nor arrays indexed from a variable start, whose negative indices Numba wraps
+around. `at` gives pointers, which take any index as it is. `floats` and `doubles` give memory on the stack: LLVM knows
+that no array overlaps it, so loops that read arrays and write a tile need no run-time check, and an operation may work
+in place. `exp`, `log`, `tanh` and `sigmoid` are branch-free polynomials in float32, at most two units in the last place
+off, with every special value right; they follow Moshier's Cephes library (expf.c, logf.c, tanhf.c).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from .compiler import inline
+
+TILE = 1024  # elements of an elementwise kernel's tile: 4 KB of L1
+
+ZERO, HALF, ONE, TWO = (np.float32(number) for number in (0.0, 0.5, 1.0, 2.0))
+INFINITY, NAN = np.float32(np.inf), np.float32(np.nan)
+
+_INT, _FLOAT = ir.IntType(32), ir.FloatType()
+
+
+@intrinsic
+def at(typingctx, array, offset):  # type: ignore[no-untyped-def]
+    """Pointer to the element at the flat `offset` of a C-contiguous array."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.gep(context.make_array(signature.args[0])(context, builder, values[0]).data, [values[1]])
+
+    return types.CPointer(array.dtype)(array, types.int64), codegen
+
+
+def _stack(element: types.Type, count: types.IntegerLiteral) -> tuple[Any, Any]:
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        kind = ir.ArrayType(context.get_data_type(element), count.literal_value)
+        with builder.goto_entry_block():  # not cgutils.alloca_once, which would clear the memory
+            memory = builder.alloca(kind)
+        memory.align = 64
+        return builder.bitcast(memory, kind.element.as_pointer())
+
+    return types.CPointer(element)(count), codegen
+
+
+@intrinsic(prefer_literal=True)
+def floats(typingctx, count):  # type: ignore[no-untyped-def]
+    """Pointer to `count` (a constant) float32 numbers on the stack, not initialised."""
+    return _stack(types.float32, count)
+
+
+@intrinsic(prefer_literal=True)
+def doubles(typingctx, count):  # type: ignore[no-untyped-def]
+    """Pointer to `count` (a constant) float64 numbers on the stack, not initialised."""
+    return _stack(types.float64, count)
+
+
+@inline
+def at_most(count, limit):  # type: ignore[no-untyped-def]
+    """The smaller of two integers (the builtin `min` compiles slowly)."""
+    return count if count < limit else limit
+
+
+@inline
+def copy(source, target, count):  # type: ignore[no-untyped-def]
+    """Copy `count` elements between two pointers."""
+    for i in range(count):
+        target[i] = source[i]
+
+
+@inline
+def fill(target, value, count):  # type: ignore[no-untyped-def]
+    """Set `count` elements behind a pointer to `value`."""
+    for i in range(count):
+        target[i] = value
+
+
+# ---------------------------------------------------------------- exp
+
+# 1.5 * 2**23: adding it rounds a float32 of modest size to an integer, which then stands in the low mantissa bits.
+_ROUND = np.float32(12582912.0)
+_ROUND_BITS = 0x4B400000
+_LOG2_E = np.float32(1.44269504088896341)
+_LN_2_HIGH, _LN_2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)  # ln 2; the first has few bits
+_EXP_LOW, _EXP_HIGH = np.float32(-105.0), np.float32(89.0)  # beyond these exp is 0 and infinite
+_E2, _E3, _E4, _E5, _E6, _E7 = (np.float32(c) for c in (
+    5.0000001201e-1, 1.6666665459e-1, 4.1665795894e-2, 8.3334519073e-3, 1.3981999507e-3, 1.9875691500e-4))  # fmt: skip
+
+
+@intrinsic
+def _times_power_of_two(typingctx, factor, rounded):  # type: ignore[no-untyped-def]
+    """``factor * 2**n``, where `rounded` is n + _ROUND and n is in [-252, 254].
+
+    Two factors of about 2**(n / 2): 2**128 is no float32, and the last product rounds once into the denormals.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        def power(n: Any) -> Any:
+            biased = builder.add(n, ir.Constant(_INT, 127))
+            return builder.bitcast(builder.shl(biased, ir.Constant(_INT, 23)), _FLOAT)
+
+        n = builder.sub(builder.bitcast(values[1], _INT), ir.Constant(_INT, _ROUND_BITS))
+        half = builder.ashr(n, ir.Constant(_INT, 1))
+        return builder.fmul(builder.fmul(values[0], power(half)), power(builder.sub(n, half)))
+
+    return types.float32(types.float32, types.float32), codegen
+
+
+@inline
+def exp(x):  # type: ignore[no-untyped-def]
+    """e**x. NaN passes through both bounds, for every comparison with it is false."""
+    x = _EXP_HIGH if x > _EXP_HIGH else x
+    x = _EXP_LOW if x < _EXP_LOW else x
+    rounded = x * _LOG2_E + _ROUND
+    n = rounded - _ROUND
+    r = x - n * _LN_2_HIGH
+    r = r - n * _LN_2_LOW
+    p = ((((_E7 * r + _E6) * r + _E5) * r + _E4) * r + _E3) * r + _E2
+    return _times_power_of_two(p * (r * r) + r + ONE, rounded)
+
+
+@inline
+def sigmoid(x):  # type: ignore[no-untyped-def]
+    """1 / (1 + e**-x); an infinite e**-x gives 0."""
+    return ONE / (ONE + exp(-x))
+
+
+# ---------------------------------------------------------------- tanh
+
+_TANH_SMALL = np.float32(0.625)
+_T3, _T5, _T7, _T9, _T11 = (np.float32(c) for c in (
+    -3.33332819422e-1, 1.33314422036e-1, -5.37397155531e-2, 2.06390887954e-2, -5.70498872745e-3))  # fmt: skip
+
+
+@inline
+def tanh(x):  # type: ignore[no-untyped-def]
+    """The odd polynomial near 0, where the other form would cancel; else 1 - 2 / (e**2|x| + 1) with x's sign."""
+    size = x if x > ZERO else -x
+    z = x * x
+    near = ((((_T11 * z + _T9) * z + _T7) * z + _T5) * z + _T3) * z * x + x
+    far = ONE - TWO / (exp(size + size) + ONE)
+    far = far if x > ZERO else -far
+    return near if size < _TANH_SMALL else far
+
+
+# ---------------------------------------------------------------- log
+
+_SQRT_HALF_BITS = 0x3F3504F3
+_L3, _L4, _L5, _L6, _L7, _L8, _L9, _L10, _L11 = (np.float32(c) for c in (
+    3.3333331174e-1, -2.4999993993e-1, 2.0000714765e-1, -1.6668057665e-1, 1.4249322787e-1, -1.2420140846e-1,
+    1.1676998740e-1, -1.1514610310e-1, 7.0376836292e-2))  # fmt: skip
+
+
+@intrinsic
+def _split(typingctx, x):  # type: ignore[no-untyped-def]
+    """(m, n) with x = m * 2**n and m in [sqrt(1/2), sqrt(2)), for positive normal x."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        bits = builder.bitcast(values[0], _INT)
+        n = builder.ashr(builder.sub(bits, ir.Constant(_INT, _SQRT_HALF_BITS)), ir.Constant(_INT, 23))
+        mantissa = builder.sub(bits, builder.shl(n, ir.Constant(_INT, 23)))
+        return context.make_tuple(
+            builder, signature.return_type, [builder.bitcast(mantissa, _FLOAT), builder.sitofp(n, _FLOAT)])
+
+    return types.UniTuple(types.float32, 2)(types.float32), codegen
+
+
+@inline
+def log(x):  # type: ignore[no-untyped-def]
+    """The natural logarithm; workers take denormal numbers for 0, whose logarithm is -infinity."""
+    mantissa, n = _split(x)
+    r = mantissa - ONE
+    z = r * r
+    p = (((_L11 * r + _L10) * r + _L9) * r + _L8) * r + _L7
+    p = (((p * r + _L6) * r + _L5) * r + _L4) * r + _L3
+    tail = p * r * z + n * _LN_2_LOW - HALF * z
+    result = (r + tail) + n * _LN_2_HIGH
+    result = x if x == INFINITY else result
+    result = -INFINITY if x == ZERO else result
+    # The comparison is false for NaN too.
+    return result if x >= ZERO else NAN
