@@ -47,7 +47,7 @@ class Array:
     def shape(self, sizes: Sizes) -> tuple[int, ...]:
         """The shape that `sizes` gives; elementwise arrays have the shape of the first one that was bound."""
         if self.elementwise:
-            return sizes.shape
+            return sizes.any_shape
         return tuple(int(dim) if dim.isdigit() else getattr(sizes, dim) for dim in self.dims)
 
 
@@ -153,7 +153,7 @@ class Operation:
         ------
         ValueError : a rank or a size that contradicts the declaration; the message names operation and array.
         """
-        sizes = Sizes(shape=(), **attributes)
+        sizes = Sizes(any_shape=(), **attributes)
         for array in self.inputs + self.updates:
             self._bind_array(array, shapes[array.name], sizes)
         for name, rule in self.derive.items():
@@ -167,9 +167,9 @@ class Operation:
 
     def _bind_array(self, array: Array, shape: tuple[int, ...], sizes: Sizes) -> None:
         if array.elementwise:
-            if hasattr(sizes, "SIZE") and shape != sizes.shape:
-                raise ValueError(f"{self.name}: {array.name} has shape {shape}, expected {sizes.shape}")
-            sizes.shape, sizes.SIZE = shape, math.prod(shape)
+            if hasattr(sizes, "SIZE") and shape != sizes.any_shape:
+                raise ValueError(f"{self.name}: {array.name} has shape {shape}, expected {sizes.any_shape}")
+            sizes.any_shape, sizes.SIZE = shape, math.prod(shape)
             return
         if len(shape) != len(array.dims):
             raise ValueError(f"{self.name}: {array.name} has shape {shape}, expected ({', '.join(array.dims)})")

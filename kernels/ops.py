@@ -120,8 +120,8 @@ CONVOLUTION = (
             "DEPTH": lambda s: s.S * s.CG,
             "PIXELS": lambda s: s.N * s.OH * s.OW,
             "ROWS": lambda s: _column_rows(s.DEPTH),
-            # Partial sums over runs of pixels: enough of them to share out, few enough to stay within 4 MB each 16.
-            "PARTS": lambda s: min(blocks(s.PIXELS, s.ROWS), max(4, min(16, (1 << 20) // (s.K * s.R * s.DEPTH)))),
+            # Partial sums over runs of pixels: enough of them to share out, fewer where each is large.
+            "PARTS": lambda s: max(1, min(blocks(s.PIXELS, s.ROWS), max(4, min(16, (1 << 20) // (s.K * s.R * s.DEPTH))))),
         },
         choose=_convolution,
         algorithms={
@@ -298,8 +298,10 @@ LOSS = (
           "dy: DY; x: M C; target(int64): M; weight: CW; lse: M; normaliser(double): 1", "dx: M C",
           attributes="ignore_index: int; label_smoothing: float", either={"CW": (0, "C"), "DY": (1, "M")}),
     _loss_forward("nll_loss", "loss: M; y: 1; normaliser(double): 1", "ignore_index: int; mean: int"),
-    _rows("loss.nll_loss_backward", "dy: DY; target(int64): M; weight: CW; normaliser(double): 1", "dx: M C",
-          attributes="classes: int; ignore_index: int", either={"CW": (0, "C"), "DY": (1, "M")}),
+    operation(
+        "loss.nll_loss_backward", "dy: DY; target(int64): M; weight: CW; normaliser(double): 1", "dx: M C",
+        attributes="classes: int; ignore_index: int", either={"CW": (0, "C"), "DY": (1, "M")},
+        derive={"C": lambda s: s.classes} | _ROW_BLOCK, tasks=_row_blocks),
 )  # fmt: skip
 
 _NORM_BLOCK = {

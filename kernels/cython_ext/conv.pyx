@@ -219,7 +219,7 @@ cdef void conv2d_backward_weight(const int64_t *args, int64_t begin, int64_t end
         g = task // a.R % a.GROUPS
         r = task % a.R
         start = part * total // a.PARTS
-        for block in range(start, (part + 1) * total // a.PARTS):
+        for block in range(start, max((part + 1) * total // a.PARTS, start + 1)):  # no pixels at all: a block of zeros
             first = block * a.ROWS
             rows = min(a.ROWS, a.PIXELS - first)
             matrix = a.columns

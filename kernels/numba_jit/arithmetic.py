@@ -11,7 +11,7 @@ import numpy as np
 
 from ..ops import BLOCK
 from .compiler import inline, kernel
-from .exponential import ONE, TILE, at, at_most, copy, floats
+from .exponential import ONE, TILE, at, at_most, copy, floats, sqrt
 from .exponential import exp as exp_float32
 from .exponential import fill as fill_float32
 from .exponential import log as log_float32
@@ -85,7 +85,7 @@ def _power(source, target, exponent, count):  # type: ignore[no-untyped-def]
             target[i] = ONE / source[i]
     elif exponent == 0.5:
         for i in range(count):
-            target[i] = math.sqrt(source[i])
+            target[i] = sqrt(source[i])
     else:
         single = np.float32(exponent)
         for i in range(count):

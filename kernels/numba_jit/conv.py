@@ -172,7 +172,7 @@ def conv2d_backward_weight(  # type: ignore[no-untyped-def]
     for task in range(begin, end):
         part, g, r = task // (GROUPS * R), task // R % GROUPS, task % R
         start, stop = part * total // PARTS, (part + 1) * total // PARTS
-        for block in range(start, stop):
+        for block in range(start, stop if stop > start else start + 1):  # no pixels at all: one empty block of zeros
             first = block * ROWS
             rows = _least(ROWS, PIXELS - first)
             if _pointwise(R, S, stride, padding):

@@ -1,7 +1,7 @@
 """What hot loops need beyond plain Numba: raw pointers, stack tiles, and elementary functions that vectorise.
 
 LLVM vectorises neither calls into libm nor arrays indexed from a variable start, whose negative indices Numba wraps
-around. `at` gives pointers, which take any index as it is. `floats` and `doubles` give memory on the stack: LLVM knows
+around. `at` gives pointers, which take any index as it is. `floats`, `doubles` and `ints` give memory on the stack: LLVM knows
 that no array overlaps it, so loops that read arrays and write a tile need no run-time check, and an operation may work
 in place. `exp`, `log`, `tanh` and `sigmoid` are branch-free polynomials in float32, at most two units in the last place
 off, with every special value right; they follow Moshier's Cephes library (expf.c, logf.c, tanhf.c).
@@ -27,13 +27,16 @@ _INT, _FLOAT = ir.IntType(32), ir.FloatType()
 
 
 @intrinsic
-def at(typingctx, array, offset):  # type: ignore[no-untyped-def]
-    """Pointer to the element at the flat `offset` of a C-contiguous array."""
+def at(typingctx, memory, offset):  # type: ignore[no-untyped-def]
+    """Pointer to the element at the flat `offset` of a C-contiguous array or of another pointer."""
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return builder.gep(context.make_array(signature.args[0])(context, builder, values[0]).data, [values[1]])
+        start = values[0]
+        if isinstance(memory, types.Array):
+            start = context.make_array(memory)(context, builder, start).data
+        return builder.gep(start, [values[1]])
 
-    return types.CPointer(array.dtype)(array, types.int64), codegen
+    return types.CPointer(memory.dtype)(memory, types.int64), codegen
 
 
 def _stack(element: types.Type, count: types.IntegerLiteral) -> tuple[Any, Any]:
@@ -57,6 +60,22 @@ def floats(typingctx, count):  # type: ignore[no-untyped-def]
 def doubles(typingctx, count):  # type: ignore[no-untyped-def]
     """Pointer to `count` (a constant) float64 numbers on the stack, not initialised."""
     return _stack(types.float64, count)
+
+
+@intrinsic(prefer_literal=True)
+def ints(typingctx, count):  # type: ignore[no-untyped-def]
+    """Pointer to `count` (a constant) int32 numbers on the stack, not initialised."""
+    return _stack(types.int32, count)
+
+
+@intrinsic
+def sqrt(typingctx, x):  # type: ignore[no-untyped-def]
+    """The square root as one instruction; Numba's own calls libm, which stops a loop from vectorising."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.call(builder.module.declare_intrinsic("llvm.sqrt", [values[0].type]), values)
+
+    return x(x), codegen
 
 
 @inline

@@ -1,0 +1,177 @@
+"""The executor: every task once, barriers, workers' own blocks, floating-point state, fork, Python threads, builds."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nnfast.kernels import get, runtime
+from nnfast.kernels.backends import kernel_address
+from nnfast.kernels.threads import get_num_threads, set_num_threads
+
+ROOT = Path(__file__).parents[2]
+KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+
+
+@pytest.fixture(autouse=True)
+def _restore_threads():
+    before = get_num_threads()
+    yield
+    set_num_threads(before)
+
+
+def node(kernel, tasks, args=0, stride=0):
+    return (ctypes.cast(kernel, ctypes.c_void_p).value, args, stride, tasks)
+
+
+def run(nodes, threads):
+    runtime.run(np.array(nodes, np.int64).reshape(-1, runtime.NODE_FIELDS), threads)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 8])
+@pytest.mark.parametrize("tasks", [0, 1, 2, 7, 1000])
+def test_every_task_runs_once(tasks, threads):
+    seen = []
+    kernel = KERNEL(lambda args, begin, end: seen.extend(range(begin, end)))
+    run([node(kernel, tasks)], threads)
+    assert sorted(seen) == list(range(tasks))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_a_node_starts_after_the_one_before_has_ended(threads):
+    events = []
+    kernels = [KERNEL(lambda args, begin, end, i=i: events.extend([i] * (end - begin))) for i in range(5)]
+    run([node(kernel, 50) for kernel in kernels], threads)
+    assert events == [i for i in range(5) for _ in range(50)]
+
+
+@pytest.mark.skipif(not runtime.openmp, reason="built without OpenMP")
+def test_workers_are_threads_with_blocks_of_their_own():
+    blocks = np.arange(12, dtype=np.int64).reshape(3, 4)
+    seen = {}
+    meet = threading.Barrier(3, timeout=30)  # nobody passes until three workers are inside
+
+    def body(args, begin, end):
+        meet.wait()
+        seen[threading.get_native_id()] = args
+
+    kernel = KERNEL(body)
+    run([node(kernel, 3, blocks.ctypes.data, 4)], 3)
+    assert sorted(seen.values()) == [blocks.ctypes.data + 32 * worker for worker in range(3)]
+
+
+def test_bad_nodes_are_refused():
+    with pytest.raises(ValueError, match="nodes have 3 fields, expected 4"):
+        runtime.run(np.zeros((1, 3), np.int64), 1)
+    with pytest.raises(ValueError, match="threads is 0, expected at least 1"):
+        runtime.run(np.zeros((1, 4), np.int64), 0)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("backend", ["numba", "cython"])
+def test_denormals_are_flushed_and_the_callers_state_kept(backend, threads):
+    set_num_threads(threads)
+    tiny = np.full(40000, 1e-40, np.float32)
+    assert not get("mul", backend)(a=tiny, b=np.ones_like(tiny)).any()
+    assert (tiny * np.float32(1) == np.float32(1e-40)).all(), "the executor left flush-to-zero on"
+    with np.errstate(all="raise"):
+        get("div", backend)(a=np.ones(3, np.float32), b=np.zeros(3, np.float32))
+        np.add(1.0, 1.0)  # a flag left behind by the kernel would raise here
+
+
+@pytest.mark.parametrize("backend", ["numba", "cython"])
+def test_two_python_threads_at_once_get_the_same_bits(backend):
+    set_num_threads(2)
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((300, 70), np.float32), rng.standard_normal((50, 70), np.float32)
+    linear, total = get("linear_forward", backend), get("sum_forward", backend)
+    expected = linear(x=x, w=w), total(x=x[None])
+    wrong = []
+
+    def work():
+        for _ in range(200):
+            got = linear(x=x, w=w), total(x=x[None])
+            if not all(np.array_equal(a, b) for a, b in zip(got, expected, strict=True)):
+                wrong.append(got)
+
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(timeout=120)
+    assert not any(worker.is_alive() for worker in workers)
+    assert not wrong
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.parametrize("backend", ["numba", "cython"])
+def test_a_forked_child_computes_the_same_on_one_thread(backend):
+    program = f"""
+        import os
+        import numpy as np
+        from nnfast.kernels import get, runtime, set_num_threads
+        set_num_threads(2)
+        x = np.random.default_rng(0).standard_normal((400, 300), np.float32)
+        linear = get("linear_forward", {backend!r})
+        expected = linear(x=x, w=x)          # OpenMP's threads exist now
+        child = os.fork()
+        same = np.array_equal(linear(x=x, w=x), expected)
+        if child == 0:
+            os._exit(0 if same and runtime.usable_threads(2) == 1 else 3)
+        assert same
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 0, status
+        assert runtime.usable_threads(2) == (2 if runtime.openmp else 1)
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True, timeout=120)
+
+
+def test_set_num_threads():
+    set_num_threads(3)
+    assert get_num_threads() == 3
+    for bad in (0, -1, 1.5, "2", True):
+        with pytest.raises(ValueError, match="set_num_threads: threads is .*, expected a whole number of at least 1"):
+            set_num_threads(bad)
+    assert get_num_threads() == 3
+
+
+def test_build_without_openmp(tmp_path):
+    """The same source without OpenMP builds, says so, and computes the same bits."""
+    (tmp_path / "kernels").mkdir()
+    shutil.copy(ROOT / "kernels" / "runtime.pyx", tmp_path / "kernels")
+    shutil.copy(ROOT / "setup.py", tmp_path)
+    subprocess.run([sys.executable, "setup.py", "-q", "build_ext", "--build-lib", "out"], cwd=tmp_path, check=True,
+                   env={**os.environ, "NNFAST_NO_OPENMP": "1"}, timeout=300, capture_output=True)  # fmt: skip
+    (built,) = (tmp_path / "out" / "nnfast" / "kernels").glob("runtime*")
+    program = f"""
+        import importlib.util, sys
+        spec = importlib.util.spec_from_file_location("nnfast.kernels.runtime", {str(built)!r})
+        serial = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(serial)
+        sys.modules["nnfast.kernels.runtime"] = serial
+        import numpy as np
+        from nnfast.kernels import get, launch, set_num_threads
+        assert launch.runtime is serial and not serial.openmp and serial.usable_threads(4) == 1
+        set_num_threads(4)
+        x = np.random.default_rng(0).standard_normal((400, 300), np.float32)
+        sys.stdout.write(get("linear_forward", "cython")(x=x, w=x).tobytes().hex())
+    """
+    serial = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True, timeout=120,
+                            capture_output=True, text=True)  # fmt: skip
+    x = np.random.default_rng(0).standard_normal((400, 300), np.float32)
+    assert bytes.fromhex(serial.stdout) == get("linear_forward", "cython")(x=x, w=x).tobytes()
+
+
+def test_unknown_stage_is_an_error_that_names_it():
+    for backend in ("numba", "cython"):
+        with pytest.raises(NotImplementedError, match=f"relu_forward: the {backend} backend has no kernel gone"):
+            kernel_address("relu_forward", "default", "gone", backend)
