@@ -280,7 +280,7 @@ def _sgd_step(call: SimpleNamespace, a: SimpleNamespace, e: SimpleNamespace) -> 
         old = np.abs(a.momentum_buffer.reshape(g.shape))
         buffer = g if a.step[0] == 1 else call.momentum * old + (1.0 - call.dampening) * g
         g = g + call.momentum * buffer if call.nesterov else buffer
-    return {"p": ROUNDINGS * (np.abs(a.p) + a.lr * g), "momentum_buffer": ROUNDINGS * buffer.ravel()}
+    return {"p": ROUNDINGS * (np.abs(a.p) + a.lr[0] * g), "momentum_buffer": ROUNDINGS * buffer.ravel()}
 
 
 def _adam_step(call: SimpleNamespace, a: SimpleNamespace, e: SimpleNamespace) -> Terms:
@@ -289,7 +289,7 @@ def _adam_step(call: SimpleNamespace, a: SimpleNamespace, e: SimpleNamespace) ->
     step = int(a.step[0])
     below = np.sqrt(e.exp_avg_sq / (1.0 - call.beta2**step)) + call.eps
     update = _quotient(first, e.exp_avg, below, e.exp_avg_sq, second)
-    rate = a.lr / (1.0 - call.beta1**step)
+    rate = a.lr[0] / (1.0 - call.beta1**step)
     return {"exp_avg": ROUNDINGS * first, "exp_avg_sq": ROUNDINGS * second, "p": ROUNDINGS * (np.abs(a.p) + rate * update)}
 
 
@@ -297,7 +297,7 @@ def _adagrad_step(call: SimpleNamespace, a: SimpleNamespace, e: SimpleNamespace)
     g = _gradient(call, a)
     total = a.sum + g * g
     update = _quotient(g, g, np.sqrt(e.sum) + call.eps, e.sum, total)
-    return {"sum": ROUNDINGS * total, "p": ROUNDINGS * (np.abs(a.p) + a.lr * update)}
+    return {"sum": ROUNDINGS * total, "p": ROUNDINGS * (np.abs(a.p) + a.lr[0] * update)}
 
 
 def _rmsprop_step(call: SimpleNamespace, a: SimpleNamespace, e: SimpleNamespace) -> Terms:
@@ -313,7 +313,7 @@ def _rmsprop_step(call: SimpleNamespace, a: SimpleNamespace, e: SimpleNamespace)
     if call.momentum:
         update = buffer = call.momentum * np.abs(a.momentum_buffer.reshape(shape)) + update
     return {"square_avg": ROUNDINGS * square, "grad_avg": ROUNDINGS * mean.ravel(),
-            "momentum_buffer": ROUNDINGS * buffer.ravel(), "p": ROUNDINGS * (np.abs(a.p) + a.lr * update)}  # fmt: skip
+            "momentum_buffer": ROUNDINGS * buffer.ravel(), "p": ROUNDINGS * (np.abs(a.p) + a.lr[0] * update)}  # fmt: skip
 
 
 def _adadelta_step(call: SimpleNamespace, a: SimpleNamespace, e: SimpleNamespace) -> Terms:
@@ -321,7 +321,7 @@ def _adadelta_step(call: SimpleNamespace, a: SimpleNamespace, e: SimpleNamespace
     square = call.rho * a.square_avg + (1.0 - call.rho) * g * g
     root = np.sqrt(a.acc_delta + call.eps)
     delta = _quotient(root * g, root * g, np.sqrt(e.square_avg + call.eps), e.square_avg + call.eps, square + call.eps)
-    return {"square_avg": ROUNDINGS * square, "p": ROUNDINGS * (np.abs(a.p) + a.lr * delta),
+    return {"square_avg": ROUNDINGS * square, "p": ROUNDINGS * (np.abs(a.p) + a.lr[0] * delta),
             "acc_delta": ROUNDINGS * (call.rho * a.acc_delta + (1.0 - call.rho) * delta * delta)}  # fmt: skip
 
 

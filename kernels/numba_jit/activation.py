@@ -53,15 +53,14 @@ def relu6_forward(x, y, SIZE, begin, end):  # type: ignore[no-untyped-def]
 
 @kernel
 def relu6_backward(dy, y, dx, SIZE, begin, end):  # type: ignore[no-untyped-def]
-    """The gradient passes unless y <= 0 or y >= 6."""
+    """The gradient passes where 0 < y < 6, so not where y is NaN."""
     tile = floats(TILE)
     stop = at_most(end * BLOCK, SIZE)
     for start in range(begin * BLOCK, stop, TILE):
         count = at_most(stop - start, TILE)
         gradient, value = at(dy, start), at(y, start)
         for i in range(count):
-            kept = ZERO if value[i] <= ZERO else gradient[i]
-            tile[i] = ZERO if value[i] >= SIX else kept
+            tile[i] = gradient[i] if (value[i] > ZERO) & (value[i] < SIX) else ZERO
         copy(tile, at(dx, start), count)
 
 

@@ -158,7 +158,8 @@ def copy_strided(x, y, shape, x_strides, y_strides, x_offset, y_offset, OUTER, R
     for _ in range(run, stop):
         source = x_offset + i0 * x_strides[0] + i1 * x_strides[1] + i2 * x_strides[2] + i3 * x_strides[3]
         target = y_offset + i0 * y_strides[0] + i1 * y_strides[1] + i2 * y_strides[2] + i3 * y_strides[3]
-        _copy_run(at(x, source + i4 * x_strides[4]), at(y, target + i4 * y_strides[4]), shape[5], x_strides[5], y_strides[5])
+        source, target = source + i4 * x_strides[4], target + i4 * y_strides[4]
+        _copy_run(at(x, source), at(y, target), shape[5], x_strides[5], y_strides[5])
         i4 += 1
         if i4 == shape[4]:
             i4, i3 = 0, i3 + 1

@@ -15,13 +15,13 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-import numba
 from llvmlite import binding as llvm
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.compiler import Flags, compile_extra
-from numba.core.registry import cpu_target
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.registry import CPUDispatcher, cpu_target
 from numba.core.imputils import impl_ret_untracked
 from numba.extending import intrinsic
 
@@ -58,8 +58,31 @@ def kernel(function: Callable[..., None]) -> Callable[..., None]:
     return function
 
 
-inline = numba.njit(**OPTIONS, fastmath=FASTMATH)
-"""Decorator for functions that kernels call; compiled into each kernel that uses them."""
+def inline(function: Callable[..., Any]) -> Any:
+    """Decorator for functions that kernels call; compiled into each kernel that uses them.
+
+    They are never called from Python, so neither wrappers nor machine code of their own are made: that would double the
+    time a kernel takes to compile.
+    """
+    return _OnlyCalledByKernels(function, targetoptions={**OPTIONS, "fastmath": FASTMATH, "nopython": True,
+                                                         "no_cpython_wrapper": True, "no_cfunc_wrapper": True})  # fmt: skip
+
+
+class _OnlyCalledByKernels(CPUDispatcher):
+    def __init__(self, function: Callable[..., Any], targetoptions: dict[str, Any]) -> None:
+        super().__init__(function, targetoptions=targetoptions)
+        self._compiler._customize_flags = _without_machine_code
+
+    def add_overload(self, result: Any) -> None:
+        # Callers find the code through the entry point, which only has to be unique.
+        result = result._replace(entry_point=(self, result.signature))
+        cpu_target.target_context.insert_user_function(result.entry_point, result.fndesc, [result.library])
+        self.overloads[tuple(result.signature.args)] = result
+
+
+def _without_machine_code(flags: Flags) -> Flags:
+    flags.no_compile = True
+    return flags
 
 
 def _field(name: str, layout: Layout) -> tuple[types.Type, Any]:
@@ -138,10 +161,12 @@ def compile_object(function: Callable[..., None], op: Operation, algorithm: str)
     RuntimeError : the kernel needs something of Numba or Python at run time (it allocates, raises or prints).
     """
     flags = Flags()
-    flags.release_gil = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
+    flags.release_gil = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = flags.no_compile = True
     flags.error_model, flags.fastmath = OPTIONS["error_model"], FASTMATH
     result = compile_extra(cpu_target.typing_context, cpu_target.target_context, _callback(function, op.layout(algorithm)),
                            SIGNATURE.args, SIGNATURE.return_type, flags, {})  # fmt: skip
+    with global_compiler_lock:
+        result.library.finalize()
     module = llvm.parse_assembly(result.library.get_llvm_str() + ENTRY.format(native=result.fndesc.mangled_name))
     for item in module.functions:
         if item.is_declaration and not item.name.startswith("llvm.") and item.name not in RUNTIME_SYMBOLS:

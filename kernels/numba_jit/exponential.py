@@ -1,10 +1,11 @@
 """What hot loops need beyond plain Numba: raw pointers, stack tiles, and elementary functions that vectorise.
 
 LLVM vectorises neither calls into libm nor arrays indexed from a variable start, whose negative indices Numba wraps
-around. `at` gives pointers, which take any index as it is. `floats`, `doubles` and `ints` give memory on the stack: LLVM knows
+around. `at` gives pointers, which take any index as it is. `floats` and `doubles` give memory on the stack: LLVM knows
 that no array overlaps it, so loops that read arrays and write a tile need no run-time check, and an operation may work
-in place. `exp`, `log`, `tanh` and `sigmoid` are branch-free polynomials in float32, at most two units in the last place
-off, with every special value right; they follow Moshier's Cephes library (expf.c, logf.c, tanhf.c).
+in place. `exp`, `log`, `tanh` and `sigmoid` are branch-free polynomials in float32 with every special value right; the
+measured errors stand with them, in units in the last place. They follow Moshier's Cephes library (expf.c, logf.c,
+tanhf.c). Results below the smallest normal number are 0, for workers flush denormals.
 """
 
 from __future__ import annotations
@@ -60,12 +61,6 @@ def floats(typingctx, count):  # type: ignore[no-untyped-def]
 def doubles(typingctx, count):  # type: ignore[no-untyped-def]
     """Pointer to `count` (a constant) float64 numbers on the stack, not initialised."""
     return _stack(types.float64, count)
-
-
-@intrinsic(prefer_literal=True)
-def ints(typingctx, count):  # type: ignore[no-untyped-def]
-    """Pointer to `count` (a constant) int32 numbers on the stack, not initialised."""
-    return _stack(types.int32, count)
 
 
 @intrinsic
@@ -182,8 +177,8 @@ def _split(typingctx, x):  # type: ignore[no-untyped-def]
         bits = builder.bitcast(values[0], _INT)
         n = builder.ashr(builder.sub(bits, ir.Constant(_INT, _SQRT_HALF_BITS)), ir.Constant(_INT, 23))
         mantissa = builder.sub(bits, builder.shl(n, ir.Constant(_INT, 23)))
-        return context.make_tuple(
-            builder, signature.return_type, [builder.bitcast(mantissa, _FLOAT), builder.sitofp(n, _FLOAT)])
+        parts = [builder.bitcast(mantissa, _FLOAT), builder.sitofp(n, _FLOAT)]
+        return context.make_tuple(builder, signature.return_type, parts)
 
     return types.UniTuple(types.float32, 2)(types.float32), codegen
 

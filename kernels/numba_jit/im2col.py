@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
-from .compiler import inline, kernel
-from .exponential import ZERO, at, at_most, copy, fill, floats
+from typing import Any
 
-CHANNELS = 256  # channels that are added up at a time
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from .compiler import inline, kernel
+from .exponential import ZERO, at, copy, fill
+from .simd import LANES, FloatPointer, constant, masked_load, masked_store, tail_mask
+
+
+@intrinsic
+def add_to(typingctx, target, source, count):  # type: ignore[no-untyped-def]
+    """Add `count` elements of `source` to `target`."""
+
+    def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        target, source, count = arguments
+        with cgutils.for_range_slice(b, constant(0), count, constant(LANES)) as (c, _):
+            mask = tail_mask(b, b.sub(count, c))
+            place = b.gep(target, [c])
+            total = b.fadd(masked_load(b, place, mask), masked_load(b, b.gep(source, [c]), mask))
+            masked_store(b, total, place, mask)
+        return context.get_dummy_value()
+
+    return types.void(FloatPointer, FloatPointer, types.int64), codegen
 
 
 @inline
@@ -17,7 +38,17 @@ def first_inside(position, dilation):  # type: ignore[no-untyped-def]
 @inline
 def first_outside(position, dilation, taps, size):  # type: ignore[no-untyped-def]
     """The first tap at or after coordinate `size`, or `taps` if the window ends before."""
-    return 0 if position >= size else at_most(taps, (size - position + dilation - 1) // dilation)
+    if position + (taps - 1) * dilation < size:
+        return taps
+    return 0 if position >= size else (size - position + dilation - 1) // dilation
+
+
+@inline
+def window_at(position, tap, stride, dilation, count):  # type: ignore[no-untyped-def]
+    """The index of the window, of `count`, that meets the padded `position` with `tap`, or -1."""
+    start = position - tap * dilation
+    index = start // stride
+    return index if start >= 0 and index * stride == start and index < count else -1
 
 
 @inline
@@ -50,32 +81,27 @@ def im2col(x, columns, H, W, C, OH, OW, R, S, stride, padding, dilation, begin, 
 
 
 @inline
-def window(position, tap, stride, dilation, count):  # type: ignore[no-untyped-def]
-    """The output index whose window meets the padded `position` with `tap`, or -1."""
-    start = position - tap * dilation
-    index = start // stride
-    return index if start >= 0 and index * stride == start and index < count else -1
+def _fold_row(source, row, position, dilation, S, W, C):  # type: ignore[no-untyped-def]
+    """Add the S taps of a window to one row of x."""
+    low, high = first_inside(position, dilation), first_outside(position, dilation, S, W)
+    if dilation == 1 and low < high:
+        add_to(at(row, (position + low) * C), at(source, low * C), (high - low) * C)
+    else:
+        for s in range(low, high):
+            add_to(at(row, (position + s * dilation) * C), at(source, s * C), C)
 
 
 @kernel
 def col2im(columns, x, H, W, C, OH, OW, R, S, stride, padding, dilation, begin, end):  # type: ignore[no-untyped-def]
-    """Gathers, for every pixel, the taps that met it, in order; task i writes row i of the N * H rows of x."""
-    total = floats(CHANNELS)
+    """Gathers for task i, row i of the N * H rows of x, what the windows that met it hold, kernel row by kernel row."""
     for task in range(begin, end):
         n, h = task // H, task % H
-        for w in range(W):
-            for c in range(0, C, CHANNELS):
-                count = at_most(C - c, CHANNELS)
-                fill(total, ZERO, count)
-                for r in range(R):
-                    oh = window(h + padding[0], r, stride[0], dilation[0], OH)
-                    if oh < 0:
-                        continue
-                    for s in range(S):
-                        ow = window(w + padding[1], s, stride[1], dilation[1], OW)
-                        if ow < 0:
-                            continue
-                        source = at(columns, ((((n * OH + oh) * OW + ow) * R + r) * S + s) * C + c)
-                        for j in range(count):
-                            total[j] += source[j]
-                copy(total, at(x, (task * W + w) * C + c), count)
+        row = at(x, task * W * C)
+        fill(row, ZERO, W * C)
+        for r in range(R):
+            oh = window_at(h + padding[0], r, stride[0], dilation[0], OH)
+            if oh < 0:
+                continue
+            for ow in range(OW):
+                source = at(columns, (((n * OH + oh) * OW + ow) * R + r) * S * C)
+                _fold_row(source, row, ow * stride[1] - padding[1], dilation[1], S, W, C)

@@ -88,7 +88,8 @@ def batch_norm_forward_statistics(x, partial, M, C, ROWS, begin, end):  # type: 
             fill(part_squares, 0.0, columns)
             for row in range(0, rows, CHUNK * wide):
                 count = at_most(rows - row, CHUNK * wide)
-                _chunk_moments(at(x, (part * ROWS + row) * C + c), C, count, columns, wide, centre, lanes, second, mean, squares)
+                source = at(x, (part * ROWS + row) * C + c)
+                _chunk_moments(source, C, count, columns, wide, centre, lanes, second, mean, squares)
                 _combine(part_mean, part_squares, mean, squares, columns, row, count)
 
 
@@ -276,12 +277,13 @@ def batch_norm_backward(dy, x, w, mean, invstd, dx, dw, db, M, C, CW, ROWS, begi
             _repeat(fall, columns, wide)
             _repeat(shift, columns, wide)
             whole = rows // wide
-            first = part * ROWS * C + c
-            tail = first + whole * wide * C
+            first, length = part * ROWS * C + c, wide * columns
+            tail, rest = first + whole * wide * C, (rows - whole * wide) * columns
             _gradient_rows(
-                at(dy, first), at(x, first), at(dx, first), wide * C, whole, wide * columns, centre, slope, fall, shift)
+                at(dy, first), at(x, first), at(dx, first), wide * C, whole, length, centre, slope, fall, shift
+            )
             _gradient_rows(
-                at(dy, tail), at(x, tail), at(dx, tail), 0, 1, (rows - whole * wide) * columns, centre, slope, fall, shift)  # fmt: skip
+                at(dy, tail), at(x, tail), at(dx, tail), 0, 1, rest, centre, slope, fall, shift)  # fmt: skip
 
 
 @kernel

@@ -105,9 +105,10 @@ def _rmsprop_update(parameter, slope, spread, velocity, rate, momentum):  # type
 
 @kernel
 def rmsprop_step(  # type: ignore[no-untyped-def]
-    g, lr, p, square_avg, momentum_buffer, grad_avg, SIZE, V, G, alpha, eps, weight_decay, momentum, maximize, begin, end
+    g, lr, p, square_avg, momentum_buffer, grad_avg, SIZE, V, G,
+    alpha, eps, weight_decay, momentum, maximize, begin, end
 ):  # fmt: skip
-    """One loop for each combination of the arrays that may be absent."""
+    """One pass over parameters, gradient and averages; LLVM makes a loop of each case of absent arrays."""
     start = begin * BLOCK
     count = at_most(end * BLOCK, SIZE) - start
     gradient, parameter, square = at(g, start), at(p, start), at(square_avg, start)

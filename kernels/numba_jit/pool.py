@@ -1,72 +1,184 @@
-"""Pooling: forward one output pixel at a time, backward by gathering for every input pixel the windows that met it."""
+"""Pooling: forward one output pixel at a time, backward one row of dx at a time, from the windows that met it.
+
+A pixel's channels pass as vectors with a masked tail; what a window accumulates stays in registers.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 from .compiler import inline, kernel
-from .exponential import INFINITY, ZERO, at, at_most, copy, fill, floats, ints
-from .im2col import first_inside, first_outside, window
+from .exponential import ZERO, at, at_most, fill
+from .im2col import first_inside, first_outside, window_at
+from .simd import (
+    LANES,
+    VECTOR,
+    Accumulator,
+    FloatPointer,
+    constant,
+    f32,
+    i32,
+    masked_load,
+    masked_store,
+    splat,
+    tail_mask,
+    zero,
+)
 
-CHANNELS = 256  # channels of a pixel that are handled at a time
+_TAPS, _STORED_TAPS = ir.VectorType(i32, LANES), ir.VectorType(ir.IntType(16), LANES)
+_TapPointer = types.CPointer(types.uint16)
 
 
-@inline
-def _take_tap(source, tap, count, best, where):  # type: ignore[no-untyped-def]
-    """Where `source` beats `best`, or is NaN, take it and note the tap."""
-    for j in range(count):
-        value = source[j]
-        better = (value > best[j]) | (value != value)
-        best[j] = value if better else best[j]
-        where[j] = tap if better else where[j]
+def _masked_taps(b: Any, kind: str, result: ir.Type, parameters: list[ir.Type]) -> Any:
+    name = f"llvm.masked.{kind}.v{LANES}i16.p0"
+    return cgutils.get_or_insert_function(b.module, ir.FunctionType(result, parameters), name)
+
+
+def _load_taps(b: Any, pointer: Any, mask: Any) -> Any:
+    address = b.bitcast(pointer, _STORED_TAPS.as_pointer())
+    function = _masked_taps(b, "load", _STORED_TAPS, [address.type, i32, mask.type, _STORED_TAPS])
+    nothing = ir.Constant(_STORED_TAPS, [0] * LANES)
+    return b.call(function, [address, ir.Constant(i32, 2), mask, nothing])
+
+
+def _store_taps(b: Any, value: Any, pointer: Any, mask: Any) -> None:
+    address = b.bitcast(pointer, _STORED_TAPS.as_pointer())
+    function = _masked_taps(b, "store", ir.VoidType(), [_STORED_TAPS, address.type, i32, mask.type])
+    b.call(function, [value, address, ir.Constant(i32, 2), mask])
+
+
+@intrinsic
+def _window_maximum(typingctx, source, row_step, step, rows, columns, tap, row_taps, y, argmax, count):  # type: ignore[no-untyped-def]
+    """Maximum and tap of a window of `rows` x `columns` pixels for `count` channels.
+
+    `row_step` and `step` part its rows and pixels in memory; `tap` is its first tap, `row_taps` the taps of a full row.
+    """
+
+    def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        source, row_step, step, rows, columns, tap, row_taps, y, argmax, count = arguments
+        best, where = cgutils.alloca_once(b, VECTOR), cgutils.alloca_once(b, _TAPS)
+        with cgutils.for_range_slice(b, constant(0), count, constant(LANES)) as (c, _):
+            mask = tail_mask(b, b.sub(count, c))
+            b.store(splat(b, ir.Constant(f32, float("-inf"))), best)
+            b.store(splat(b, b.trunc(tap, i32), i32), where)
+            with cgutils.for_range(b, rows) as row:
+                line = b.gep(source, [b.add(b.mul(row.index, row_step), c)])
+                first = b.add(tap, b.mul(row.index, row_taps))
+                with cgutils.for_range(b, columns) as column:
+                    value = masked_load(b, b.gep(line, [b.mul(column.index, step)]), mask)
+                    here = splat(b, b.trunc(b.add(first, column.index), i32), i32)
+                    better = b.or_(
+                        b.fcmp_ordered(">", value, b.load(best)), b.fcmp_unordered("uno", value, value))  # fmt: skip
+                    b.store(b.select(better, value, b.load(best)), best)
+                    b.store(b.select(better, here, b.load(where)), where)
+            masked_store(b, b.load(best), b.gep(y, [c]), mask)
+            _store_taps(b, b.trunc(b.load(where), _STORED_TAPS), b.gep(argmax, [c]), mask)
+        return context.get_dummy_value()
+
+    L = types.int64
+    return types.void(FloatPointer, L, L, L, L, L, L, FloatPointer, _TapPointer, L), codegen
 
 
 @kernel
 def max_pool2d_forward(x, y, argmax, H, W, C, OH, OW, R, S, stride, padding, dilation, begin, end):  # type: ignore[no-untyped-def]
     """Compares tap by tap in window order; task i handles row i of the N * OH output rows."""
-    best, where = floats(CHANNELS), ints(CHANNELS)
     for task in range(begin, end):
         n, top = task // OH, task % OH * stride[0] - padding[0]
         r_low, r_high = first_inside(top, dilation[0]), first_outside(top, dilation[0], R, H)
+        line = at(x, (n * H + top + r_low * dilation[0]) * W * C)
         for ow in range(OW):
             left = ow * stride[1] - padding[1]
             s_low, s_high = first_inside(left, dilation[1]), first_outside(left, dilation[1], S, W)
-            for c in range(0, C, CHANNELS):
-                count = at_most(C - c, CHANNELS)
-                fill(best, -INFINITY, count)
-                fill(where, np.int32(r_low * S + s_low), count)
-                for r in range(r_low, r_high):
-                    line = at(x, (n * H + top + r * dilation[0]) * W * C + c)
-                    for s in range(s_low, s_high):
-                        _take_tap(at(line, (left + s * dilation[1]) * C), np.int32(r * S + s), count, best, where)
-                pixel = (task * OW + ow) * C + c
-                copy(best, at(y, pixel), count)
-                copy(where, at(argmax, pixel), count)
+            pixel = (task * OW + ow) * C
+            _window_maximum(
+                at(line, (left + s_low * dilation[1]) * C), dilation[0] * W * C, dilation[1] * C,
+                r_high - r_low, s_high - s_low, r_low * S + s_low, S, at(y, pixel), at(argmax, pixel), C)  # fmt: skip
+
+
+@intrinsic
+def _add_where(typingctx, target, source, argmax, tap, count):  # type: ignore[no-untyped-def]
+    """Add to `target` the elements of `source` whose `argmax` is `tap`."""
+
+    def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        target, source, argmax, tap, count = arguments
+        wanted = b.trunc(splat(b, b.trunc(tap, i32), i32), _STORED_TAPS)
+        with cgutils.for_range_slice(b, constant(0), count, constant(LANES)) as (c, _):
+            mask = tail_mask(b, b.sub(count, c))
+            won = b.icmp_unsigned("==", _load_taps(b, b.gep(argmax, [c]), mask), wanted)
+            gradient = b.select(won, masked_load(b, b.gep(source, [c]), mask), zero())
+            place = b.gep(target, [c])
+            masked_store(b, b.fadd(masked_load(b, place, mask), gradient), place, mask)
+        return context.get_dummy_value()
+
+    L = types.int64
+    return types.void(FloatPointer, FloatPointer, _TapPointer, L, L), codegen
 
 
 @kernel
 def max_pool2d_backward(dy, argmax, dx, H, W, C, OH, OW, R, S, stride, padding, dilation, begin, end):  # type: ignore[no-untyped-def]
-    """Adds the gradients of the windows whose maximum stood here; task i writes row i of the N * H rows of dx."""
-    total = floats(CHANNELS)
+    """Adds for task i, row i of the N * H rows of dx, what each window that met it sends back, kernel row by row."""
     for task in range(begin, end):
         n, h = task // H, task % H
-        for w in range(W):
-            for c in range(0, C, CHANNELS):
-                count = at_most(C - c, CHANNELS)
-                fill(total, ZERO, count)
-                for r in range(R):
-                    oh = window(h + padding[0], r, stride[0], dilation[0], OH)
-                    if oh < 0:
-                        continue
-                    for s in range(S):
-                        ow = window(w + padding[1], s, stride[1], dilation[1], OW)
-                        if ow < 0:
-                            continue
-                        pixel = ((n * OH + oh) * OW + ow) * C + c
-                        gradient, where, tap = at(dy, pixel), at(argmax, pixel), np.uint16(r * S + s)
-                        for j in range(count):
-                            total[j] += gradient[j] if where[j] == tap else ZERO
-                copy(total, at(dx, (task * W + w) * C + c), count)
+        row = at(dx, task * W * C)
+        fill(row, ZERO, W * C)
+        for r in range(R):
+            oh = window_at(h + padding[0], r, stride[0], dilation[0], OH)
+            if oh < 0:
+                continue
+            for ow in range(OW):
+                left = ow * stride[1] - padding[1]
+                pixel = ((n * OH + oh) * OW + ow) * C
+                for s in range(first_inside(left, dilation[1]), first_outside(left, dilation[1], S, W)):
+                    place = at(row, (left + s * dilation[1]) * C)
+                    _add_where(place, at(dy, pixel), at(argmax, pixel), r * S + s, C)
+
+
+# ---------------------------------------------------------------- averages
+
+
+@intrinsic
+def _window_mean(typingctx, source, row_step, step, rows, columns, divisor, y, count):  # type: ignore[no-untyped-def]
+    """The sum of `rows` x `columns` pixels over `divisor`, for `count` channels; steps as in `_window_maximum`."""
+
+    def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        source, row_step, step, rows, columns, divisor, y, count = arguments
+        total, divisors = Accumulator(b), splat(b, divisor)
+        with cgutils.for_range_slice(b, constant(0), count, constant(LANES)) as (c, _):
+            mask = tail_mask(b, b.sub(count, c))
+            total.set(zero())
+            with cgutils.for_range(b, rows) as row:
+                line = b.gep(source, [b.add(b.mul(row.index, row_step), c)])
+                with cgutils.for_range(b, columns) as column:
+                    value = masked_load(b, b.gep(line, [b.mul(column.index, step)]), mask)
+                    total.set(b.fadd(total.get(), value))
+            masked_store(b, b.fdiv(total.get(), divisors), b.gep(y, [c]), mask)
+        return context.get_dummy_value()
+
+    L = types.int64
+    return types.void(FloatPointer, L, L, L, L, types.float32, FloatPointer, L), codegen
+
+
+@intrinsic
+def _add_divided(typingctx, target, source, divisor, count):  # type: ignore[no-untyped-def]
+    """Add `source` / `divisor` to `target`."""
+
+    def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        target, source, divisor, count = arguments
+        divisors = splat(b, divisor)
+        with cgutils.for_range_slice(b, constant(0), count, constant(LANES)) as (c, _):
+            mask = tail_mask(b, b.sub(count, c))
+            share = b.fdiv(masked_load(b, b.gep(source, [c]), mask), divisors)
+            place = b.gep(target, [c])
+            masked_store(b, b.fadd(masked_load(b, place, mask), share), place, mask)
+        return context.get_dummy_value()
+
+    return types.void(FloatPointer, FloatPointer, types.float32, types.int64), codegen
 
 
 @inline
@@ -79,63 +191,36 @@ def _extent(index, kernel_size, stride, padding, size, count_include_pad):  # ty
     return low, high, padded if count_include_pad else high - low
 
 
-@inline
-def _average(x, image, W, C, c, count, h_low, h_high, w_low, w_high, divisor, total, y):  # type: ignore[no-untyped-def]
-    """Set `count` elements of y to a rectangle's sum over `divisor`; `image` is the first row of the image in x."""
-    fill(total, ZERO, count)
-    for h in range(h_low, h_high):
-        for w in range(w_low, w_high):
-            source = at(x, ((image + h) * W + w) * C + c)
-            for j in range(count):
-                total[j] += source[j]
-    for j in range(count):
-        y[j] = total[j] / divisor
-
-
 @kernel
 def avg_pool2d_forward(x, y, H, W, C, OH, OW, R, S, stride, padding, count_include_pad, begin, end):  # type: ignore[no-untyped-def]
     """Adds the window's pixels in order, then divides; task i handles row i of the N * OH output rows."""
-    total = floats(CHANNELS)
     for task in range(begin, end):
         n, oh = task // OH, task % OH
         h_low, h_high, height = _extent(oh, R, stride[0], padding[0], H, count_include_pad)
+        line = at(x, (n * H + h_low) * W * C)
         for ow in range(OW):
             w_low, w_high, width = _extent(ow, S, stride[1], padding[1], W, count_include_pad)
-            divisor = np.float32(height * width)
-            for c in range(0, C, CHANNELS):
-                count, target = at_most(C - c, CHANNELS), at(y, (task * OW + ow) * C + c)
-                _average(x, n * H, W, C, c, count, h_low, h_high, w_low, w_high, divisor, total, target)
-
-
-@inline
-def _add_divided(source, divisor, count, total):  # type: ignore[no-untyped-def]
-    for j in range(count):
-        total[j] += source[j] / divisor
+            target, divisor = at(y, (task * OW + ow) * C), np.float32(height * width)
+            _window_mean(at(line, w_low * C), W * C, C, h_high - h_low, w_high - w_low, divisor, target, C)
 
 
 @kernel
 def avg_pool2d_backward(dy, dx, H, W, C, OH, OW, R, S, stride, padding, count_include_pad, begin, end):  # type: ignore[no-untyped-def]
-    """Adds the windows' shares; task i writes row i of the N * H rows of dx."""
-    total = floats(CHANNELS)
+    """Adds for task i, row i of the N * H rows of dx, the shares of the windows that met it, kernel row by row."""
     for task in range(begin, end):
         n, h = task // H, task % H
-        for w in range(W):
-            for c in range(0, C, CHANNELS):
-                count = at_most(C - c, CHANNELS)
-                fill(total, ZERO, count)
-                for r in range(R):
-                    oh = window(h + padding[0], r, stride[0], 1, OH)
-                    if oh < 0:
-                        continue
-                    _, _, height = _extent(oh, R, stride[0], padding[0], H, count_include_pad)
-                    for s in range(S):
-                        ow = window(w + padding[1], s, stride[1], 1, OW)
-                        if ow < 0:
-                            continue
-                        _, _, width = _extent(ow, S, stride[1], padding[1], W, count_include_pad)
-                        source = at(dy, ((n * OH + oh) * OW + ow) * C + c)
-                        _add_divided(source, np.float32(height * width), count, total)
-                copy(total, at(dx, (task * W + w) * C + c), count)
+        row = at(dx, task * W * C)
+        fill(row, ZERO, W * C)
+        for r in range(R):
+            oh = window_at(h + padding[0], r, stride[0], 1, OH)
+            if oh < 0:
+                continue
+            _, _, height = _extent(oh, R, stride[0], padding[0], H, count_include_pad)
+            for ow in range(OW):
+                w_low, w_high, width = _extent(ow, S, stride[1], padding[1], W, count_include_pad)
+                source, divisor = at(dy, ((n * OH + oh) * OW + ow) * C), np.float32(height * width)
+                for w in range(w_low, w_high):
+                    _add_divided(at(row, w * C), source, divisor, C)
 
 
 @inline
@@ -153,35 +238,30 @@ def _adaptive_stop(index, size, outputs):  # type: ignore[no-untyped-def]
 @kernel
 def adaptive_avg_pool2d_forward(x, y, H, W, C, OH, OW, begin, end):  # type: ignore[no-untyped-def]
     """Adds the window's pixels in order, then divides; task i handles row i of the N * OH output rows."""
-    total = floats(CHANNELS)
     for task in range(begin, end):
         n, oh = task // OH, task % OH
         h_low, h_high = _adaptive_start(oh, H, OH), _adaptive_stop(oh, H, OH)
+        line = at(x, (n * H + h_low) * W * C)
         for ow in range(OW):
             w_low, w_high = _adaptive_start(ow, W, OW), _adaptive_stop(ow, W, OW)
-            divisor = np.float32((h_high - h_low) * (w_high - w_low))
-            for c in range(0, C, CHANNELS):
-                count, target = at_most(C - c, CHANNELS), at(y, (task * OW + ow) * C + c)
-                _average(x, n * H, W, C, c, count, h_low, h_high, w_low, w_high, divisor, total, target)
+            target, divisor = at(y, (task * OW + ow) * C), np.float32((h_high - h_low) * (w_high - w_low))
+            _window_mean(at(line, w_low * C), W * C, C, h_high - h_low, w_high - w_low, divisor, target, C)
 
 
 @kernel
 def adaptive_avg_pool2d_backward(dy, dx, H, W, C, OH, OW, begin, end):  # type: ignore[no-untyped-def]
-    """Adds the windows' shares; task i writes row i of the N * H rows of dx.
+    """Adds for task i, row i of the N * H rows of dx, the shares of the windows that met it, window by window.
 
     The windows that meet coordinate i of an axis are those that pooling the other way would average for output i.
     """
-    total = floats(CHANNELS)
     for task in range(begin, end):
         n, h = task // H, task % H
-        for w in range(W):
-            for c in range(0, C, CHANNELS):
-                count = at_most(C - c, CHANNELS)
-                fill(total, ZERO, count)
-                for oh in range(_adaptive_start(h, OH, H), _adaptive_stop(h, OH, H)):
-                    height = _adaptive_stop(oh, H, OH) - _adaptive_start(oh, H, OH)
-                    for ow in range(_adaptive_start(w, OW, W), _adaptive_stop(w, OW, W)):
-                        width = _adaptive_stop(ow, W, OW) - _adaptive_start(ow, W, OW)
-                        source = at(dy, ((n * OH + oh) * OW + ow) * C + c)
-                        _add_divided(source, np.float32(height * width), count, total)
-                copy(total, at(dx, (task * W + w) * C + c), count)
+        row = at(dx, task * W * C)
+        fill(row, ZERO, W * C)
+        for oh in range(_adaptive_start(h, OH, H), _adaptive_stop(h, OH, H)):
+            height = _adaptive_stop(oh, H, OH) - _adaptive_start(oh, H, OH)
+            for ow in range(OW):
+                w_low, w_high = _adaptive_start(ow, W, OW), _adaptive_stop(ow, W, OW)
+                source, divisor = at(dy, ((n * OH + oh) * OW + ow) * C), np.float32(height * (w_high - w_low))
+                for w in range(w_low, w_high):
+                    _add_divided(at(row, w * C), source, divisor, C)

@@ -129,5 +129,5 @@ def sum_backward(dy, dx, A, R, B, ROWS, begin, end):  # type: ignore[no-untyped-
 
 @kernel
 def mean_backward(dy, dx, A, R, B, ROWS, begin, end):  # type: ignore[no-untyped-def]
-    """Divides once an outer index, then copies; task i writes rows [i * ROWS, (i + 1) * ROWS) of the A * R rows of dx."""
+    """Divides once for an outer index, then copies; task i writes rows [i * ROWS, (i + 1) * ROWS) of dx."""
     _spread(dy, dx, A, R, B, ROWS, R, begin, end)
