@@ -2,8 +2,10 @@
 """The executor: the only place in the project that makes threads.
 
 A plan is a list of nodes; a node is a kernel, its argument block and a number of tasks. All nodes run inside one
-parallel region: workers take tasks from a node's counter until none is left, and a barrier parts the nodes. The GIL is
-released once for the whole list. Which worker runs a task never shows in the result.
+parallel region: workers take tasks from a node's counter until none is left, and go on to the next node when all of its
+tasks have ended. They wait for tasks, not for each other as at a barrier: a worker that the system has put aside while
+it held no task keeps nobody waiting. The GIL is released once for the whole list. Which worker runs a task never shows
+in the result.
 
 Workers flush denormal numbers to zero, for a denormal costs a hundred times a normal number, and the caller's
 floating-point state is as it was afterwards. After `fork` a child runs on one thread and never enters OpenMP, whose
@@ -20,6 +22,7 @@ cdef extern from *:
     #include <stdint.h>
     #ifdef _OPENMP
     #include <omp.h>
+    #include <sched.h>
     #endif
     #if defined(__x86_64__) || defined(_M_X64)
     #include <xmmintrin.h>
@@ -32,7 +35,10 @@ cdef extern from *:
         int64_t stride;
         int64_t tasks;
     } node_t;
-    typedef struct { int64_t next; char line[120]; } counter_t;   /* two cache lines, for prefetchers fetch pairs */
+    typedef struct {   /* each counter on two cache lines of its own, for prefetchers fetch pairs */
+        int64_t next; char next_line[120];
+        int64_t ended; char ended_line[120];
+    } counter_t;
 
     #if defined(__x86_64__) || defined(_M_X64)
     static inline uint64_t flush_denormals(void) {
@@ -65,10 +71,22 @@ cdef extern from *:
         for (;;) {
             int64_t begin = __atomic_fetch_add(&counter->next, grain, __ATOMIC_RELAXED);
             if (begin >= node->tasks) break;
-            int64_t end = begin + grain;
-            node->kernel(args, begin, end < node->tasks ? end : node->tasks);
+            int64_t end = begin + grain < node->tasks ? begin + grain : node->tasks;
+            node->kernel(args, begin, end);
+            __atomic_fetch_add(&counter->ended, end - begin, __ATOMIC_ACQ_REL);
         }
     }
+
+    #ifdef _OPENMP
+    static void wait_for_tasks(const node_t *node, counter_t *counter) {
+        for (int64_t spins = 1; __atomic_load_n(&counter->ended, __ATOMIC_ACQUIRE) < node->tasks; spins++) {
+            if (spins % 2048 == 0) sched_yield();   /* the task's worker may need this core */
+    #if defined(__x86_64__)
+            _mm_pause();
+    #endif
+        }
+    }
+    #endif
 
     static void run_serial(const node_t *nodes, int64_t count) {
         uint64_t state = flush_denormals();
@@ -85,7 +103,7 @@ cdef extern from *:
             int64_t worker = omp_get_thread_num();
             for (int64_t i = 0; i < count; i++) {
                 run_worker(&nodes[i], &counters[i], worker, threads);
-                #pragma omp barrier
+                wait_for_tasks(&nodes[i], &counters[i]);
             }
             restore_state(state);
         }

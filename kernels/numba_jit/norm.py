@@ -26,10 +26,10 @@ def _repeat(numbers, columns, wide):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _add_deviations(source, stride, rows, columns, centre, sums, squares):  # type: ignore[no-untyped-def]
-    for row in range(rows):
+def _add_deviations(source, stride, rows, columns, wide, centre, sums, squares):  # type: ignore[no-untyped-def]
+    for row in range(0, rows, wide):
         line = at(source, row * stride)
-        for j in range(columns):
+        for j in range(at_most(rows - row, wide) * columns):
             deviation = line[j] - centre[j]
             sums[j] += deviation
             squares[j] += deviation * deviation
@@ -60,9 +60,7 @@ def _chunk_moments(source, C, rows, columns, wide, centre, lanes, second, mean, 
     _repeat(centre, columns, wide)
     fill(lanes, ZERO, WIDTH)
     fill(second, ZERO, WIDTH)
-    whole = rows // wide
-    _add_deviations(source, wide * C, whole, wide * columns, centre, lanes, second)
-    _add_deviations(at(source, whole * wide * C), 0, 1, (rows - whole * wide) * columns, centre, lanes, second)
+    _add_deviations(source, C, rows, columns, wide, centre, lanes, second)
     fill(mean, 0.0, columns)
     fill(squares, 0.0, columns)
     fold(lanes, columns, wide, mean)
@@ -125,24 +123,16 @@ def _load_or(array, size, c, default, target, columns):  # type: ignore[no-untyp
 
 
 @inline
-def _scale_rows(source, target, stride, rows, columns, centre, slope, offset):  # type: ignore[no-untyped-def]
-    for row in range(rows):
-        line, result = at(source, row * stride), at(target, row * stride)
-        for j in range(columns):
-            result[j] = (line[j] - centre[j]) * slope[j] + offset[j]
-
-
-@inline
-def _normalise(x, y, C, row, rows, c, columns, centre, slope, offset):  # type: ignore[no-untyped-def]
-    """Write rows [row, row + rows) of y; subtracting first keeps the digits of data far from 0."""
+def _normalise(source, target, C, rows, columns, centre, slope, offset):  # type: ignore[no-untyped-def]
+    """Write rows of the target; subtracting first keeps the digits of data far from 0."""
     wide = side_by_side(columns, C, rows)
     _repeat(centre, columns, wide)
     _repeat(slope, columns, wide)
     _repeat(offset, columns, wide)
-    whole = rows // wide
-    first, tail = row * C + c, (row + whole * wide) * C + c
-    _scale_rows(at(x, first), at(y, first), wide * C, whole, wide * columns, centre, slope, offset)
-    _scale_rows(at(x, tail), at(y, tail), 0, 1, (rows - whole * wide) * columns, centre, slope, offset)
+    for row in range(0, rows, wide):
+        line, result = at(source, row * C), at(target, row * C)
+        for j in range(at_most(rows - row, wide) * columns):
+            result[j] = (line[j] - centre[j]) * slope[j] + offset[j]
 
 
 @kernel
@@ -159,7 +149,8 @@ def batch_norm_forward(x, w, b, y, mean, invstd, M, C, CW, CB, ROWS, begin, end)
             scale = at(invstd, c)
             for j in range(columns):
                 slope[j] *= scale[j]
-            _normalise(x, y, C, part * ROWS, rows, c, columns, centre, slope, offset)
+            first = part * ROWS * C + c
+            _normalise(at(x, first), at(y, first), C, rows, columns, centre, slope, offset)
 
 
 @kernel
@@ -178,34 +169,26 @@ def batch_norm_inference(  # type: ignore[no-untyped-def]
             variance = at(running_var, c)
             for j in range(columns):
                 slope[j] = np.float32(slope[j] / sqrt(variance[j] + eps))
-            _normalise(x, y, C, part * ROWS, rows, c, columns, centre, slope, offset)
+            first = part * ROWS * C + c
+            _normalise(at(x, first), at(y, first), C, rows, columns, centre, slope, offset)
 
 
 # ---------------------------------------------------------------- backward
 
 
 @inline
-def _add_products(dy, x, stride, rows, columns, centre, sums, products):  # type: ignore[no-untyped-def]
-    for row in range(rows):
-        gradient, line = at(dy, row * stride), at(x, row * stride)
-        for j in range(columns):
-            sums[j] += gradient[j]
-            products[j] += gradient[j] * (line[j] - centre[j])
-
-
-@inline
-def _sum_gradients(dy, x, C, first, rows, columns, wide, centre, sums, products):  # type: ignore[no-untyped-def]
-    """Add to the doubles the sums of dy and of dy * (x - centre) over `rows` rows from element `first` on."""
+def _sum_gradients(dy, x, C, rows, columns, wide, centre, sums, products):  # type: ignore[no-untyped-def]
+    """Add to the doubles the sums of dy and of dy * (x - centre) over `rows` rows."""
     lanes, second = floats(WIDTH), floats(WIDTH)
-    step = CHUNK * wide
-    for row in range(0, rows, step):
-        count = at_most(rows - row, step)
-        whole = count // wide
-        start, tail = first + row * C, first + (row + whole * wide) * C
+    for start in range(0, rows, CHUNK * wide):
+        stop = at_most(rows, start + CHUNK * wide)
         fill(lanes, ZERO, WIDTH)
         fill(second, ZERO, WIDTH)
-        _add_products(at(dy, start), at(x, start), wide * C, whole, wide * columns, centre, lanes, second)
-        _add_products(at(dy, tail), at(x, tail), 0, 1, (count - whole * wide) * columns, centre, lanes, second)
+        for row in range(start, stop, wide):
+            gradient, line = at(dy, row * C), at(x, row * C)
+            for j in range(at_most(stop - row, wide) * columns):
+                lanes[j] += gradient[j]
+                second[j] += gradient[j] * (line[j] - centre[j])
         fold(lanes, columns, wide, sums)
         fold(second, columns, wide, products)
 
@@ -224,7 +207,8 @@ def batch_norm_backward_sums(dy, x, mean, invstd, partial, M, C, ROWS, begin, en
             fill(products, 0.0, columns)
             copy(at(mean, c), centre, columns)
             _repeat(centre, columns, wide)
-            _sum_gradients(dy, x, C, part * ROWS * C + c, rows, columns, wide, centre, sums, products)
+            first = part * ROWS * C + c
+            _sum_gradients(at(dy, first), at(x, first), C, rows, columns, wide, centre, sums, products)
             scale = at(invstd, c)
             for j in range(columns):
                 products[j] *= scale[j]
@@ -248,14 +232,6 @@ def batch_norm_backward_combine(partial, dw, db, C, PARTS, begin, end):  # type:
     _combine_gradients(partial, dw, db, C, PARTS)
 
 
-@inline
-def _gradient_rows(dy, x, dx, stride, rows, columns, centre, slope, fall, shift):  # type: ignore[no-untyped-def]
-    for row in range(rows):
-        gradient, line, result = at(dy, row * stride), at(x, row * stride), at(dx, row * stride)
-        for j in range(columns):
-            result[j] = slope[j] * (gradient[j] - shift[j] - (line[j] - centre[j]) * fall[j])
-
-
 @kernel
 def batch_norm_backward(dy, x, w, mean, invstd, dx, dw, db, M, C, CW, ROWS, begin, end):  # type: ignore[no-untyped-def]
     """w * invstd * (dy - db / M - (x - mean) * (invstd * dw / M))."""
@@ -276,14 +252,11 @@ def batch_norm_backward(dy, x, w, mean, invstd, dx, dw, db, M, C, CW, ROWS, begi
             _repeat(slope, columns, wide)
             _repeat(fall, columns, wide)
             _repeat(shift, columns, wide)
-            whole = rows // wide
-            first, length = part * ROWS * C + c, wide * columns
-            tail, rest = first + whole * wide * C, (rows - whole * wide) * columns
-            _gradient_rows(
-                at(dy, first), at(x, first), at(dx, first), wide * C, whole, length, centre, slope, fall, shift
-            )
-            _gradient_rows(
-                at(dy, tail), at(x, tail), at(dx, tail), 0, 1, rest, centre, slope, fall, shift)  # fmt: skip
+            for row in range(part * ROWS, part * ROWS + rows, wide):
+                first = row * C + c
+                gradient, line, result = at(dy, first), at(x, first), at(dx, first)
+                for j in range(at_most(part * ROWS + rows - row, wide) * columns):
+                    result[j] = slope[j] * (gradient[j] - shift[j] - (line[j] - centre[j]) * fall[j])
 
 
 @kernel
@@ -303,7 +276,8 @@ def batch_norm_inference_backward(  # type: ignore[no-untyped-def]
             fill(products, 0.0, columns)
             copy(at(running_mean, c), centre, columns)
             _repeat(centre, columns, wide)
-            _sum_gradients(dy, x, C, part * ROWS * C + c, rows, columns, wide, centre, sums, products)
+            first = part * ROWS * C + c
+            _sum_gradients(at(dy, first), at(x, first), C, rows, columns, wide, centre, sums, products)
             _load_or(w, CW, c, ONE, slope, columns)
             for j in range(columns):
                 invstd = 1.0 / sqrt(variance[j] + eps)
@@ -311,7 +285,7 @@ def batch_norm_inference_backward(  # type: ignore[no-untyped-def]
                 slope[j] = np.float32(slope[j] * invstd)
             fill(centre, ZERO, columns)
             fill(zero, ZERO, columns)
-            _normalise(dy, dx, C, part * ROWS, rows, c, columns, centre, slope, zero)
+            _normalise(at(dy, first), at(dx, first), C, rows, columns, centre, slope, zero)
 
 
 @kernel

@@ -32,20 +32,13 @@ def fold(lanes, columns, wide, sums):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _add_rows(source, stride, rows, columns, lanes):  # type: ignore[no-untyped-def]
-    for row in range(rows):
-        line = at(source, row * stride)
-        for j in range(columns):
-            lanes[j] += line[j]
-
-
-@inline
 def add_rows(source, stride, rows, columns, wide, lanes):  # type: ignore[no-untyped-def]
-    """Set `lanes` to the sums of `wide` * `columns` wide columns over `rows` rows."""
+    """Set `lanes` to the sums of `wide` * `columns` wide columns over `rows` rows; the last wide row may be shorter."""
     fill(lanes, ZERO, wide * columns)
-    whole = rows // wide
-    _add_rows(source, wide * stride, whole, wide * columns, lanes)
-    _add_rows(at(source, whole * wide * stride), 0, 1, (rows - whole * wide) * columns, lanes)
+    for row in range(0, rows, wide):
+        line = at(source, row * stride)
+        for j in range(at_most(rows - row, wide) * columns):
+            lanes[j] += line[j]
 
 
 @kernel
