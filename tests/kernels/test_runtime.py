@@ -54,7 +54,7 @@ def test_a_node_starts_after_the_one_before_has_ended(threads):
     assert events == [i for i in range(5) for _ in range(50)]
 
 
-@pytest.mark.skipif(not runtime.openmp, reason="built without OpenMP")
+@pytest.mark.skipif(not runtime.threaded, reason="built without threads")
 def test_workers_are_threads_with_blocks_of_their_own():
     blocks = np.arange(12, dtype=np.int64).reshape(3, 4)
     seen = {}
@@ -122,7 +122,7 @@ def test_a_forked_child_computes_the_same_on_one_thread(backend):
         set_num_threads(2)
         x = np.random.default_rng(0).standard_normal((400, 300), np.float32)
         linear = get("linear_forward", {backend!r})
-        expected = linear(x=x, w=x)          # OpenMP's threads exist now
+        expected = linear(x=x, w=x)          # the workers exist now
         child = os.fork()
         same = np.array_equal(linear(x=x, w=x), expected)
         if child == 0:
@@ -130,7 +130,7 @@ def test_a_forked_child_computes_the_same_on_one_thread(backend):
         assert same
         _, status = os.waitpid(child, 0)
         assert os.waitstatus_to_exitcode(status) == 0, status
-        assert runtime.usable_threads(2) == (2 if runtime.openmp else 1)
+        assert runtime.usable_threads(2) == (2 if runtime.threaded else 1)
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True, timeout=120)
 
@@ -144,13 +144,14 @@ def test_set_num_threads():
     assert get_num_threads() == 3
 
 
-def test_build_without_openmp(tmp_path):
-    """The same source without OpenMP builds, says so, and computes the same bits."""
+def test_build_without_threads(tmp_path):
+    """The same source without threads builds, says so, and computes the same bits."""
     (tmp_path / "kernels").mkdir()
-    shutil.copy(ROOT / "kernels" / "runtime.pyx", tmp_path / "kernels")
+    for name in ("runtime.pyx", "pool.h"):
+        shutil.copy(ROOT / "kernels" / name, tmp_path / "kernels")
     shutil.copy(ROOT / "setup.py", tmp_path)
     subprocess.run([sys.executable, "setup.py", "-q", "build_ext", "--build-lib", "out"], cwd=tmp_path, check=True,
-                   env={**os.environ, "NNFAST_NO_OPENMP": "1"}, timeout=300, capture_output=True)  # fmt: skip
+                   env={**os.environ, "NNFAST_NO_THREADS": "1"}, timeout=300, capture_output=True)  # fmt: skip
     (built,) = (tmp_path / "out" / "nnfast" / "kernels").glob("runtime*")
     program = f"""
         import importlib.util, sys
@@ -160,7 +161,7 @@ def test_build_without_openmp(tmp_path):
         sys.modules["nnfast.kernels.runtime"] = serial
         import numpy as np
         from nnfast.kernels import get, launch, set_num_threads
-        assert launch.runtime is serial and not serial.openmp and serial.usable_threads(4) == 1
+        assert launch.runtime is serial and not serial.threaded and serial.usable_threads(4) == 1
         set_num_threads(4)
         x = np.random.default_rng(0).standard_normal((400, 300), np.float32)
         sys.stdout.write(get("linear_forward", "cython")(x=x, w=x).tobytes().hex())
