@@ -48,7 +48,9 @@ class Case:
     def __post_init__(self) -> None:
         op = OPS[self.op]
         declared = {array.name: DTYPES[array.dtype] for array in op.inputs + op.updates}
-        object.__setattr__(self, "values", {name: np.asarray(value, declared[name]) for name, value in self.values.items()})
+        object.__setattr__(
+            self, "values", {name: np.asarray(value, declared[name]) for name, value in self.values.items()}
+        )
 
     @property
     def id(self) -> str:
@@ -263,9 +265,17 @@ def _avg_pool() -> Iterator[Case]:
 
 
 def _adaptive_pool() -> Iterator[Case]:
-    for n, hw, c, out in ((1, (1, 1), 1, (1, 1)), (2, (7, 5), 17, (1, 1)), (1, (6, 4), 16, (3, 2)), (2, (7, 5), 3, (3, 2)),
-                          (1, (5, 9), 15, (4, 7)), (1, (3, 2), 33, (5, 4)), (1, (6, 6), 31, (6, 6)), (5, (13, 2), 2, (4, 1)),
-                          (0, (4, 4), 3, (2, 2))):  # fmt: skip
+    for n, hw, c, out in (
+        (1, (1, 1), 1, (1, 1)),
+        (2, (7, 5), 17, (1, 1)),
+        (1, (6, 4), 16, (3, 2)),
+        (2, (7, 5), 3, (3, 2)),
+        (1, (5, 9), 15, (4, 7)),
+        (1, (3, 2), 33, (5, 4)),
+        (1, (6, 6), 31, (6, 6)),
+        (5, (13, 2), 2, (4, 1)),
+        (0, (4, 4), 3, (2, 2)),
+    ):
         name = "{}x{}x{}x{} to {}x{}".format(n, *hw, c, *out)
         draw = Draw("adaptive_avg_pool2d", name)
         yield Case("adaptive_avg_pool2d_forward", name, {"x": draw.normal(n, *hw, c)}, {"output_size": out})
@@ -273,8 +283,23 @@ def _adaptive_pool() -> Iterator[Case]:
 
 
 def _linear() -> Iterator[Case]:
-    sizes = [(1, 1, 1), (1, 3, 15), (3, 16, 17), (15, 17, 16), (17, 31, 33), (33, 15, 1), (31, 1, 31), (16, 33, 3),
-             (0, 4, 5), (113, 3, 129), (130, 129, 5), (5, 7, 260), (226, 2, 7), (3, 230, 130), (120, 150, 140)]  # fmt: skip
+    sizes = [
+        (1, 1, 1),
+        (1, 3, 15),
+        (3, 16, 17),
+        (15, 17, 16),
+        (17, 31, 33),
+        (33, 15, 1),
+        (31, 1, 31),
+        (16, 33, 3),
+        (0, 4, 5),
+        (113, 3, 129),
+        (130, 129, 5),
+        (5, 7, 260),
+        (226, 2, 7),
+        (3, 230, 130),
+        (120, 150, 140),
+    ]
     for m, i, o in sizes:
         for bias in (True, False):
             name = f"{m}x{i}x{o}{'' if bias else ' no bias'}"
@@ -289,9 +314,10 @@ def _linear() -> Iterator[Case]:
 # ---------------------------------------------------------------- elements
 
 SHAPES: dict[str, tuple[int, ...]] = (
-    {"empty": (0,)} | {str(length): (length,) for length in LANES} |
-    {"4-d": (2, 3, 4, 5), "no dimension": (), "one block": (BLOCK,), "blocks": (2 * BLOCK + 5,)}
-)  # fmt: skip
+    {"empty": (0,)}
+    | {str(length): (length,) for length in LANES}
+    | {"4-d": (2, 3, 4, 5), "no dimension": (), "one block": (BLOCK,), "blocks": (2 * BLOCK + 5,)}
+)
 
 
 def _elementwise(
@@ -320,7 +346,8 @@ def _activation() -> Iterator[Case]:
         yield from _elementwise(f"{name}_forward", lambda draw, shape: {"x": _spread(draw, shape)})
         yield from _elementwise(
             f"{name}_backward",
-            lambda draw, shape, f=function: {"dy": draw.normal(*shape), "y": rounded(f(_spread(draw, shape)))})  # fmt: skip
+            lambda draw, shape, f=function: {"dy": draw.normal(*shape), "y": rounded(f(_spread(draw, shape)))},
+        )
     for slope in (0.01, -0.5, 0.0):
         shapes = tuple(SHAPES) if slope == 0.01 else ("33",)
         name = "" if slope == 0.01 else f"slope {slope}"
@@ -335,8 +362,12 @@ def _dropout() -> Iterator[Case]:
     for p in (0.5, 0.1, 0.0, 1.0):
         shapes = tuple(SHAPES) if p == 0.5 else ("33", "4-d")
         yield from _elementwise(
-            "dropout", lambda draw, shape: {"x": draw.normal(*shape), "seed": draw.rng.integers(0, 2**64, 2, np.uint64)},
-            {"p": p}, "" if p == 0.5 else f"p {p}", shapes)  # fmt: skip
+            "dropout",
+            lambda draw, shape: {"x": draw.normal(*shape), "seed": draw.rng.integers(0, 2**64, 2, np.uint64)},
+            {"p": p},
+            "" if p == 0.5 else f"p {p}",
+            shapes,
+        )
 
 
 def _arithmetic() -> Iterator[Case]:
@@ -458,9 +489,15 @@ IGNORED = -100
 
 
 def _losses() -> Iterator[Case]:
-    variants = [("mean", 1, 0.0, False, 0.0), ("sum weighted", 0, 0.0, True, 0.0), ("mean smoothed", 1, 0.1, False, 0.0),
-                ("mean smoothed weighted ignoring", 1, 0.2, True, 0.3), ("sum smoothed ignoring", 0, 1.0, False, 0.3),
-                ("mean weighted ignoring", 1, 0.0, True, 0.5), ("sum all ignored", 0, 0.0, False, 1.0)]  # fmt: skip
+    variants = [
+        ("mean", 1, 0.0, False, 0.0),
+        ("sum weighted", 0, 0.0, True, 0.0),
+        ("mean smoothed", 1, 0.1, False, 0.0),
+        ("mean smoothed weighted ignoring", 1, 0.2, True, 0.3),
+        ("sum smoothed ignoring", 0, 1.0, False, 0.3),
+        ("mean weighted ignoring", 1, 0.0, True, 0.5),
+        ("sum all ignored", 0, 0.0, False, 1.0),
+    ]
     for m, c in ROWS:
         chosen = variants if 0 < m * c <= BLOCK else variants[1:4:2] if m else variants[1:2]
         for title, mean, smoothing, weighted, ignored in chosen:
@@ -470,7 +507,9 @@ def _losses() -> Iterator[Case]:
     yield from _loss("17x5 huge smoothed", "huge", 17, 5, 1, 0.1, True, 0.2)
 
 
-def _loss(name: str, kind: str, m: int, c: int, mean: int, smoothing: float, weighted: bool, ignored: float) -> Iterator[Case]:
+def _loss(
+    name: str, kind: str, m: int, c: int, mean: int, smoothing: float, weighted: bool, ignored: float
+) -> Iterator[Case]:
     draw = Draw("loss", name)
     x, target = _logits(draw, m, c, kind), draw.labels(m, c)
     if m and kind == "minus infinity":
@@ -511,8 +550,19 @@ def _batch_norm() -> Iterator[Case]:
     yield from _norm("33x17 narrow", 33, 17, offset=3.0, spread=1e-3)
 
 
-def _norm(name: str, m: int, c: int, offset: float = 0.0, spread: float = 1.0, weight: bool = True, bias: bool = True,
-          running: bool = True, eps: float = 1e-5, momentum: float = 0.1, large: bool = False) -> Iterator[Case]:  # fmt: skip
+def _norm(
+    name: str,
+    m: int,
+    c: int,
+    offset: float = 0.0,
+    spread: float = 1.0,
+    weight: bool = True,
+    bias: bool = True,
+    running: bool = True,
+    eps: float = 1e-5,
+    momentum: float = 0.1,
+    large: bool = False,
+) -> Iterator[Case]:
     draw = Draw("batch_norm", name)
     x = rounded(offset + spread * draw.positive(c) * draw.normal(m, c) + draw.normal(c))
     dy = draw.normal(m, c)
@@ -532,27 +582,58 @@ def _norm(name: str, m: int, c: int, offset: float = 0.0, spread: float = 1.0, w
 
 # operation: its state, its attributes with PyTorch's defaults, what variants change
 OPTIMIZERS: dict[str, tuple[tuple[str, ...], dict[str, Any], dict[str, dict[str, Any]]]] = {
-    "sgd_step": ((), {"momentum": 0.0, "dampening": 0.0, "weight_decay": 0.0, "nesterov": 0, "maximize": 0}, {
-        "momentum": {"momentum": 0.9}, "dampening": {"momentum": 0.9, "dampening": 0.3}, "decay": {"weight_decay": 0.01},
-        "nesterov": {"momentum": 0.9, "nesterov": 1, "weight_decay": 0.01}, "maximize": {"maximize": 1},
-        "maximize all": {"momentum": 0.8, "dampening": 0.1, "weight_decay": 0.1, "maximize": 1}}),
-    "adam_step": (("exp_avg", "exp_avg_sq"),
-                  {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0, "maximize": 0}, {
-        "decay": {"weight_decay": 0.1}, "maximize": {"maximize": 1, "weight_decay": 0.1},
-        "betas": {"beta1": 0.5, "beta2": 0.9, "eps": 1e-3}}),
-    "adamw_step": (("exp_avg", "exp_avg_sq"),
-                   {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.01, "maximize": 0}, {
-        "no decay": {"weight_decay": 0.0}, "maximize": {"maximize": 1},
-        "betas": {"beta1": 0.5, "beta2": 0.9, "eps": 1e-3, "weight_decay": 0.1}}),
-    "adagrad_step": (("sum",), {"lr_decay": 0.0, "eps": 1e-10, "weight_decay": 0.0, "maximize": 0}, {
-        "rate decay": {"lr_decay": 0.1}, "decay": {"weight_decay": 0.1, "eps": 1e-2}, "maximize": {"maximize": 1}}),
-    "rmsprop_step": (("square_avg",),
-                     {"alpha": 0.99, "eps": 1e-8, "weight_decay": 0.0, "momentum": 0.0, "maximize": 0}, {
-        "momentum": {"momentum": 0.9}, "centered": {"centered": True}, "decay": {"weight_decay": 0.1, "eps": 1e-2},
-        "centered momentum": {"centered": True, "momentum": 0.5, "alpha": 0.9}, "maximize": {"maximize": 1}}),
-    "adadelta_step": (("square_avg", "acc_delta"), {"rho": 0.9, "eps": 1e-6, "weight_decay": 0.0, "maximize": 0}, {
-        "decay": {"weight_decay": 0.1}, "rho": {"rho": 0.5, "eps": 1e-2}, "maximize": {"maximize": 1}}),
-}  # fmt: skip
+    "sgd_step": (
+        (),
+        {"momentum": 0.0, "dampening": 0.0, "weight_decay": 0.0, "nesterov": 0, "maximize": 0},
+        {
+            "momentum": {"momentum": 0.9},
+            "dampening": {"momentum": 0.9, "dampening": 0.3},
+            "decay": {"weight_decay": 0.01},
+            "nesterov": {"momentum": 0.9, "nesterov": 1, "weight_decay": 0.01},
+            "maximize": {"maximize": 1},
+            "maximize all": {"momentum": 0.8, "dampening": 0.1, "weight_decay": 0.1, "maximize": 1},
+        },
+    ),
+    "adam_step": (
+        ("exp_avg", "exp_avg_sq"),
+        {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0, "maximize": 0},
+        {
+            "decay": {"weight_decay": 0.1},
+            "maximize": {"maximize": 1, "weight_decay": 0.1},
+            "betas": {"beta1": 0.5, "beta2": 0.9, "eps": 1e-3},
+        },
+    ),
+    "adamw_step": (
+        ("exp_avg", "exp_avg_sq"),
+        {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.01, "maximize": 0},
+        {
+            "no decay": {"weight_decay": 0.0},
+            "maximize": {"maximize": 1},
+            "betas": {"beta1": 0.5, "beta2": 0.9, "eps": 1e-3, "weight_decay": 0.1},
+        },
+    ),
+    "adagrad_step": (
+        ("sum",),
+        {"lr_decay": 0.0, "eps": 1e-10, "weight_decay": 0.0, "maximize": 0},
+        {"rate decay": {"lr_decay": 0.1}, "decay": {"weight_decay": 0.1, "eps": 1e-2}, "maximize": {"maximize": 1}},
+    ),
+    "rmsprop_step": (
+        ("square_avg",),
+        {"alpha": 0.99, "eps": 1e-8, "weight_decay": 0.0, "momentum": 0.0, "maximize": 0},
+        {
+            "momentum": {"momentum": 0.9},
+            "centered": {"centered": True},
+            "decay": {"weight_decay": 0.1, "eps": 1e-2},
+            "centered momentum": {"centered": True, "momentum": 0.5, "alpha": 0.9},
+            "maximize": {"maximize": 1},
+        },
+    ),
+    "adadelta_step": (
+        ("square_avg", "acc_delta"),
+        {"rho": 0.9, "eps": 1e-6, "weight_decay": 0.0, "maximize": 0},
+        {"decay": {"weight_decay": 0.1}, "rho": {"rho": 0.5, "eps": 1e-2}, "maximize": {"maximize": 1}},
+    ),
+}
 
 
 def _optimizers() -> Iterator[Case]:
@@ -568,9 +649,16 @@ def _optimizers() -> Iterator[Case]:
         yield _step(op, "33 step 100000", (33,), 100_000, state, defaults)
 
 
-def _step(op: str, name: str, shape: tuple[int, ...], step: int, state: tuple[str, ...], attributes: dict[str, Any]) -> Case:
+def _step(
+    op: str, name: str, shape: tuple[int, ...], step: int, state: tuple[str, ...], attributes: dict[str, Any]
+) -> Case:
     draw, size = Draw(op, name), math.prod(shape)
-    values = {"g": draw.normal(*shape), "lr": np.array([0.03]), "step": np.array([step], np.int64), "p": draw.normal(*shape)}
+    values = {
+        "g": draw.normal(*shape),
+        "lr": np.array([0.03]),
+        "step": np.array([step], np.int64),
+        "p": draw.normal(*shape),
+    }
     for key in state:
         first = draw.normal(*shape)  # first moments have either sign, the others none
         values[key] = (first if key == "exp_avg" else np.abs(first)) * float(step > 1)

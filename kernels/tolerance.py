@@ -1,8 +1,8 @@
 """How far a correct kernel may be from the exact result: one rule for the tests, `nnfast compare` and the benchmarks.
 
 A sum of n terms, computed in floating point, is off by a multiple of ``eps * sum of |terms|``: in the worst case n / 2,
-for rounding errors of random sign about ``sqrt(n) / 2`` (N. J. Higham, T. Mary, "A new approach to probabilistic rounding
-error analysis", 2019). The bound here is ``eps * (ROUNDINGS + sqrt(n)) * sum of |terms|``. A kernel that drops one of n
+for rounding errors of random sign about ``sqrt(n) / 2`` (N. J. Higham, T. Mary, "A new approach to probabilistic
+rounding error analysis", 2019). The bound here is ``eps * (ROUNDINGS + sqrt(n)) * sum of |terms|``. A kernel that drops one of n
 like terms is off by about ``sum of |terms| / n``, more than that as long as n is below 40,000 in float32. Where a value
 passes through further operations, each output's terms are propagated to first order. Copies, maxima and selections are
 exact: their bound is 0.
@@ -63,8 +63,10 @@ def error_bounds(
     with np.errstate(all="ignore"):  # infinite inputs make infinite terms, where the result must be equal anyway
         terms = _TERMS[name](call, SimpleNamespace(**before), SimpleNamespace(**expected))
     information = np.finfo(dtype)
-    return {key: np.where(value > 0, information.eps * value + 4.0 * information.tiny, 0.0)
-            for key, value in ((key, np.broadcast_to(terms.get(key, 0.0), np.shape(expected[key]))) for key in expected)}
+    return {
+        key: np.where(value > 0, information.eps * value + 4.0 * information.tiny, 0.0)
+        for key, value in ((key, np.broadcast_to(terms.get(key, 0.0), np.shape(expected[key]))) for key in expected)
+    }
 
 
 def worst_error(actual: np.ndarray, expected: np.ndarray, bound: np.ndarray) -> float:
@@ -230,7 +232,9 @@ def _batch_norm_forward(call: SimpleNamespace, a: SimpleNamespace, e: SimpleName
         "y": gain * (sums * deviation + mean) + ROUNDINGS * _optional(a.b, 0.0),
     }  # fmt: skip
     if a.running_mean.size:
-        terms["running_mean"] = ROUNDINGS * (np.abs((1.0 - rate) * a.running_mean) + np.abs(rate * e.mean)) + rate * mean
+        terms["running_mean"] = (
+            ROUNDINGS * (np.abs((1.0 - rate) * a.running_mean) + np.abs(rate * e.mean)) + rate * mean
+        )
         terms["running_var"] = ROUNDINGS * np.abs((1.0 - rate) * a.running_var) + sums * rate * variance
     return terms
 
@@ -262,8 +266,10 @@ def _gradient(call: SimpleNamespace, a: SimpleNamespace) -> np.ndarray:
     return np.abs(a.g) + call.weight_decay * np.abs(a.p)
 
 
-def _quotient(above: np.ndarray, value: np.ndarray, below: np.ndarray, square: np.ndarray, terms: np.ndarray) -> np.ndarray:
-    """Terms of ``value / below``, where `above` are those of value, and below is the root of square, which has `terms`."""
+def _quotient(
+    above: np.ndarray, value: np.ndarray, below: np.ndarray, square: np.ndarray, terms: np.ndarray
+) -> np.ndarray:
+    """Terms of ``value / below``: `above` are those of value; below is the root of `square`, which has `terms`."""
     error = np.where(square > 0, 0.5 * terms / square, 0.0)  # relative error of the root
     return (above + np.abs(value) * (1.0 + error)) / below
 
@@ -290,7 +296,11 @@ def _adam_step(call: SimpleNamespace, a: SimpleNamespace, e: SimpleNamespace) ->
     below = np.sqrt(e.exp_avg_sq / (1.0 - call.beta2**step)) + call.eps
     update = _quotient(first, e.exp_avg, below, e.exp_avg_sq, second)
     rate = a.lr[0] / (1.0 - call.beta1**step)
-    return {"exp_avg": ROUNDINGS * first, "exp_avg_sq": ROUNDINGS * second, "p": ROUNDINGS * (np.abs(a.p) + rate * update)}
+    return {
+        "exp_avg": ROUNDINGS * first,
+        "exp_avg_sq": ROUNDINGS * second,
+        "p": ROUNDINGS * (np.abs(a.p) + rate * update),
+    }
 
 
 def _adagrad_step(call: SimpleNamespace, a: SimpleNamespace, e: SimpleNamespace) -> Terms:
@@ -312,8 +322,12 @@ def _rmsprop_step(call: SimpleNamespace, a: SimpleNamespace, e: SimpleNamespace)
     buffer = np.zeros(0)
     if call.momentum:
         update = buffer = call.momentum * np.abs(a.momentum_buffer.reshape(shape)) + update
-    return {"square_avg": ROUNDINGS * square, "grad_avg": ROUNDINGS * mean.ravel(),
-            "momentum_buffer": ROUNDINGS * buffer.ravel(), "p": ROUNDINGS * (np.abs(a.p) + a.lr[0] * update)}  # fmt: skip
+    return {
+        "square_avg": ROUNDINGS * square,
+        "grad_avg": ROUNDINGS * mean.ravel(),
+        "momentum_buffer": ROUNDINGS * buffer.ravel(),
+        "p": ROUNDINGS * (np.abs(a.p) + a.lr[0] * update),
+    }
 
 
 def _adadelta_step(call: SimpleNamespace, a: SimpleNamespace, e: SimpleNamespace) -> Terms:

@@ -6,7 +6,8 @@ import numpy as np
 
 from ..ops import BLOCK
 from .compiler import kernel
-from .exponential import ONE, TILE, ZERO, at, at_most, copy, floats, sigmoid, tanh
+from .exponential import ONE, ZERO, sigmoid, tanh
+from .memory import TILE, at, at_most, copy, floats
 
 SIX = np.float32(6.0)
 

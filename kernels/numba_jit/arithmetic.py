@@ -11,9 +11,10 @@ import numpy as np
 
 from ..ops import BLOCK
 from .compiler import inline, kernel
-from .exponential import ONE, TILE, at, at_most, copy, floats, sqrt
+from .exponential import ONE, sqrt
+from .memory import TILE, at, at_most, copy, floats
 from .exponential import exp as exp_float32
-from .exponential import fill as fill_float32
+from .memory import fill as fill_float32
 from .exponential import log as log_float32
 
 

@@ -15,13 +15,9 @@ from .depthwise import (  # noqa: F401 - stages of this module's operations
     depthwise_conv2d_forward,
     depthwise_conv2d_forward_pack,
 )
+from .exponential import ZERO
 from .gemm import gemm
-from .simd import advance, pointer
-
-
-@inline
-def _least(first, second):  # type: ignore[no-untyped-def]
-    return first if first < second else second
+from .memory import at, at_most, copy, fill
 
 
 @inline
@@ -31,116 +27,109 @@ def _pointwise(R, S, stride, padding):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _gather_row(x, n, ih, iw, first_channel, channels, S, step, target, to):  # type: ignore[no-untyped-def]
-    """target[to:] = the S pixels (iw, iw + step, ...) of image row ih, zeros outside the image."""
-    H, W = x.shape[1], x.shape[2]
+def _gather_row(row, inside, iw, W, C, channels, S, step, target):  # type: ignore[no-untyped-def]
+    """target = the S pixels (iw, iw + step, ...) of an image row, zeros outside the image."""
     for s in range(S):
-        at = iw + s * step
-        if 0 <= ih < H and 0 <= at < W:
-            for c in range(channels):
-                target[to + c] = x[n, ih, at, first_channel + c]
+        column = iw + s * step
+        if inside and 0 <= column < W:
+            copy(at(row, column * C), at(target, s * channels), channels)
         else:
-            for c in range(channels):
-                target[to + c] = 0.0
-        to += channels
+            fill(at(target, s * channels), ZERO, channels)
 
 
 @kernel
-def conv2d_forward_pack(w, packed, R, S, CG, KG, begin, end):  # type: ignore[no-untyped-def]
+def conv2d_forward_pack(w, packed, KG, DEPTH, begin, end):  # type: ignore[no-untyped-def]
     """packed[g, (r, s, c), k] = w[g * KG + k, r, s, c]; a task packs one group."""
     for g in range(begin, end):
-        for k in range(KG):
-            for r in range(R):
-                for s in range(S):
-                    for c in range(CG):
-                        packed[g, (r * S + s) * CG + c, k] = w[g * KG + k, r, s, c]
+        for d in range(DEPTH):
+            source, target = at(w, g * KG * DEPTH + d), at(packed, (g * DEPTH + d) * KG)
+            for k in range(KG):
+                target[k] = source[k * DEPTH]
 
 
 @kernel
 def conv2d_forward(  # type: ignore[no-untyped-def]
-    x, b, packed, columns, y, stride, padding, dilation, C, K, R, S, CG, KG, B, OH, OW, GROUPS, DEPTH, PIXELS, ROWS,
+    x, b, packed, columns, y, stride, padding, dilation, H, W, C, K, R, S, CG, KG, B, OH, OW, GROUPS, DEPTH, PIXELS, ROWS,
     begin, end,
 ):  # fmt: skip
     """A task computes ROWS output pixels: their columns, then y = bias + columns @ packed, group by group."""
     for task in range(begin, end):
         first = task * ROWS
-        rows = _least(ROWS, PIXELS - first)
+        rows = at_most(ROWS, PIXELS - first)
         if B > 0:
-            for pixel in range(first, first + rows):
-                n, oh, ow = pixel // (OH * OW), pixel // OW % OH, pixel % OW
-                for k in range(K):
-                    y[n, oh, ow, k] = b[k]
+            for i in range(rows):
+                copy(at(b, 0), at(y, (first + i) * K), K)
         for g in range(GROUPS):
             if _pointwise(R, S, stride, padding):
-                a, a_row = pointer(x, first * C + g * CG), C
+                a, a_row = at(x, first * C + g * CG), C
             else:
                 for i in range(rows):
                     pixel = first + i
                     n, oh, ow = pixel // (OH * OW), pixel // OW % OH, pixel % OW
                     for r in range(R):
-                        _gather_row(x, n, oh * stride[0] - padding[0] + r * dilation[0],
-                                    ow * stride[1] - padding[1], g * CG, CG, S, dilation[1], columns[i], r * S * CG)  # fmt: skip
-                a, a_row = pointer(columns, 0), DEPTH
-            gemm(rows, KG, DEPTH, a, a_row, 1, pointer(packed, g * DEPTH * KG), KG,
-                 pointer(y, first * K + g * KG), K, 1 if B > 0 else 0)  # fmt: skip
+                        ih = oh * stride[0] - padding[0] + r * dilation[0]
+                        _gather_row(at(x, (n * H + ih) * W * C + g * CG), 0 <= ih < H, ow * stride[1] - padding[1], W, C,
+                                    CG, S, dilation[1], at(columns, i * DEPTH + r * S * CG))  # fmt: skip
+                a, a_row = at(columns, 0), DEPTH
+            gemm(rows, KG, DEPTH, a, a_row, 1, at(packed, g * DEPTH * KG), KG,
+                 at(y, first * K + g * KG), K, 1 if B > 0 else 0)  # fmt: skip
 
 
 @kernel
-def conv2d_backward_data_pack(w, packed, R, S, CG, KG, begin, end):  # type: ignore[no-untyped-def]
+def conv2d_backward_data_pack(w, packed, CG, KG, TAPS, begin, end):  # type: ignore[no-untyped-def]
     """packed[g, (r, s), k, c] = w[g * KG + k, r, s, c]; a task packs one group."""
     for g in range(begin, end):
-        for r in range(R):
-            for s in range(S):
-                for k in range(KG):
-                    for c in range(CG):
-                        packed[g, r * S + s, k, c] = w[g * KG + k, r, s, c]
+        for t in range(TAPS):
+            for k in range(KG):
+                copy(at(w, ((g * KG + k) * TAPS + t) * CG), at(packed, ((g * TAPS + t) * KG + k) * CG), CG)
 
 
 @inline
-def _gather_gradient(dy, columns, g, n, ih, iw, i, KG, R, S, stride, padding, dilation):  # type: ignore[no-untyped-def]
-    """columns[i] = the gradients that pixel (ih, iw) meets, one run of KG for each tap that falls on an output pixel."""
-    OH, OW = dy.shape[1], dy.shape[2]
-    to = 0
+def _gather_gradient(dy, image, ih, iw, target, OH, OW, K, KG, R, S, stride, padding, dilation):  # type: ignore[no-untyped-def]
+    """target = the gradients that pixel (ih, iw) meets, KG for each tap that falls on an output pixel; counts the taps.
+
+    `image` is the first row of dy's image among all images' rows, and `dy` points to the group's first channel.
+    """
+    taps = 0
     for r in range(R):
         above = ih + padding[0] - r * dilation[0]
         if above % stride[0] == 0:
+            oh = above // stride[0]
             for s in range(S):
                 left = iw + padding[1] - s * dilation[1]
                 if left % stride[1] == 0:
-                    oh, ow = above // stride[0], left // stride[1]
+                    ow = left // stride[1]
                     if 0 <= oh < OH and 0 <= ow < OW:
-                        for k in range(KG):
-                            columns[i, to + k] = dy[n, oh, ow, g * KG + k]
+                        copy(at(dy, ((image + oh) * OW + ow) * K), at(target, taps * KG), KG)
                     else:
-                        for k in range(KG):
-                            columns[i, to + k] = 0.0
-                    to += KG
-    return to // KG
+                        fill(at(target, taps * KG), ZERO, KG)
+                    taps += 1
+    return taps
 
 
 @kernel
 def conv2d_backward_data(  # type: ignore[no-untyped-def]
-    dy, packed, columns, dx, stride, padding, dilation, N, H, W, C, K, R, S, CG, KG, GROUPS, TAPS, DEPTH, BLOCKS, ROWS,
-    begin, end,
+    dy, packed, columns, dx, stride, padding, dilation, N, H, W, C, OH, OW, K, R, S, CG, KG, GROUPS, TAPS, DEPTH, BLOCKS,
+    ROWS, begin, end,
 ):  # fmt: skip
     """A task computes ROWS pixels of dx of one phase, i.e. with the same position modulo the stride: they meet the same taps."""
     for task in range(begin, end):
         phase_h, phase_w = task // BLOCKS // stride[1], task // BLOCKS % stride[1]
         high, wide = (H - phase_h + stride[0] - 1) // stride[0], (W - phase_w + stride[1] - 1) // stride[1]
         first = task % BLOCKS * ROWS
-        rows = _least(ROWS, N * high * wide - first)
+        rows = at_most(ROWS, N * high * wide - first)
         if phase_h >= H or phase_w >= W or rows <= 0:
             continue
         for g in range(GROUPS):
             if _pointwise(R, S, stride, padding):
-                a, a_row, taps = pointer(dy, first * K + g * KG), K, TAPS
+                a, a_row, taps = at(dy, first * K + g * KG), K, TAPS
             else:
-                a, a_row, taps = pointer(columns, 0), DEPTH, 0
+                a, a_row, taps = at(columns, 0), DEPTH, 0
                 for i in range(rows):
                     pixel = first + i
                     n, ih, iw = pixel // (high * wide), pixel // wide % high, pixel % wide
-                    taps = _gather_gradient(dy, columns, g, n, phase_h + ih * stride[0], phase_w + iw * stride[1], i, KG,
-                                            R, S, stride, padding, dilation)  # fmt: skip
+                    taps = _gather_gradient(at(dy, g * KG), n * OH, phase_h + ih * stride[0], phase_w + iw * stride[1],
+                                            at(columns, i * DEPTH), OH, OW, K, KG, R, S, stride, padding, dilation)  # fmt: skip
             # One product where all taps take part, or none; otherwise one for each tap of the phase.
             whole = taps == TAPS or taps == 0
             done = 0
@@ -148,15 +137,15 @@ def conv2d_backward_data(  # type: ignore[no-untyped-def]
                 pixel = first + done
                 n, ih, iw = pixel // (high * wide), pixel // wide % high, pixel % wide
                 # Rows of dx are evenly spaced within an image row; everywhere if the stride is 1.
-                run = rows - done if stride[0] == 1 and stride[1] == 1 else _least(rows - done, wide - iw)
-                at = ((n * H + phase_h + ih * stride[0]) * W + phase_w + iw * stride[1]) * C + g * CG
+                run = rows - done if stride[0] == 1 and stride[1] == 1 else at_most(rows - done, wide - iw)
+                target = at(dx, ((n * H + phase_h + ih * stride[0]) * W + phase_w + iw * stride[1]) * C + g * CG)
                 t = 0
                 for tap in range(1 if whole else TAPS):
                     met = ((phase_h + padding[0] - tap // S * dilation[0]) % stride[0] == 0
                            and (phase_w + padding[1] - tap % S * dilation[1]) % stride[1] == 0)
                     if whole or met:
-                        gemm(run, CG, taps * KG if whole else KG, advance(a, done * a_row + t * KG), a_row, 1,
-                             pointer(packed, (g * TAPS + tap) * KG * CG), CG, pointer(dx, at), stride[1] * C,
+                        gemm(run, CG, taps * KG if whole else KG, at(a, done * a_row + t * KG), a_row, 1,
+                             at(packed, (g * TAPS + tap) * KG * CG), CG, target, stride[1] * C,
                              1 if t > 0 else 0)  # fmt: skip
                         t += 1
                 done += run
@@ -164,8 +153,8 @@ def conv2d_backward_data(  # type: ignore[no-untyped-def]
 
 @kernel
 def conv2d_backward_weight(  # type: ignore[no-untyped-def]
-    x, dy, columns, partial, stride, padding, dilation, C, K, R, S, CG, KG, OH, OW, GROUPS, DEPTH, PIXELS, ROWS, PARTS,
-    begin, end,
+    x, dy, columns, partial, stride, padding, dilation, H, W, C, K, R, S, CG, KG, OH, OW, GROUPS, DEPTH, PIXELS, ROWS,
+    PARTS, begin, end,
 ):  # fmt: skip
     """A task sums dy^T @ columns over one run of pixels for one kernel row r and one group."""
     total = (PIXELS + ROWS - 1) // ROWS
@@ -174,28 +163,28 @@ def conv2d_backward_weight(  # type: ignore[no-untyped-def]
         start, stop = part * total // PARTS, (part + 1) * total // PARTS
         for block in range(start, stop if stop > start else start + 1):  # no pixels at all: one empty block of zeros
             first = block * ROWS
-            rows = _least(ROWS, PIXELS - first)
+            rows = at_most(ROWS, PIXELS - first)
             if _pointwise(R, S, stride, padding):
-                b, b_row = pointer(x, first * C + g * CG), C
+                b, b_row = at(x, first * C + g * CG), C
             else:
                 for i in range(rows):
                     pixel = first + i
                     n, oh, ow = pixel // (OH * OW), pixel // OW % OH, pixel % OW
-                    _gather_row(x, n, oh * stride[0] - padding[0] + r * dilation[0], ow * stride[1] - padding[1],
-                                g * CG, CG, S, dilation[1], columns[i], 0)  # fmt: skip
-                b, b_row = pointer(columns, 0), DEPTH
-            gemm(KG, DEPTH, rows, pointer(dy, first * K + g * KG), 1, K, b, b_row,
-                 pointer(partial, ((part * K + g * KG) * R + r) * DEPTH), R * DEPTH, 1 if block > start else 0)  # fmt: skip
+                    ih = oh * stride[0] - padding[0] + r * dilation[0]
+                    _gather_row(at(x, (n * H + ih) * W * C + g * CG), 0 <= ih < H, ow * stride[1] - padding[1], W, C,
+                                CG, S, dilation[1], at(columns, i * DEPTH))  # fmt: skip
+                b, b_row = at(columns, 0), DEPTH
+            gemm(KG, DEPTH, rows, at(dy, first * K + g * KG), 1, K, b, b_row,
+                 at(partial, ((part * K + g * KG) * R + r) * DEPTH), R * DEPTH, 1 if block > start else 0)  # fmt: skip
 
 
 @kernel
 def conv2d_backward_weight_reduce(partial, dw, K, R, DEPTH, PARTS, begin, end):  # type: ignore[no-untyped-def]
     """dw = the partial sums added in order; a task adds BLOCK elements."""
     size = K * R * DEPTH
-    total, parts = pointer(dw, 0), pointer(partial, 0)
-    first, last = begin * BLOCK, _least(end * BLOCK, size)
-    for i in range(first, last):
-        total[i] = parts[i]
+    first, last = begin * BLOCK, at_most(end * BLOCK, size)
+    copy(at(partial, first), at(dw, first), last - first)
     for part in range(1, PARTS):
-        for i in range(first, last):
-            total[i] += parts[part * size + i]
+        total, addend = at(dw, first), at(partial, part * size + first)
+        for i in range(last - first):
+            total[i] += addend[i]

@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 from .compiler import inline, kernel
+from .exponential import ZERO
+from .memory import at, copy, fill
 
 
 @inline
-def _pack(w, packed):  # type: ignore[no-untyped-def]
-    K, R, S, _ = w.shape
-    for r in range(R):
-        for s in range(S):
-            for k in range(K):
-                packed[r * S + s, k] = w[k, r, s, 0]
+def _pack(w, packed, K, TAPS):  # type: ignore[no-untyped-def]
+    for t in range(TAPS):
+        source, target = at(w, t), at(packed, t * K)
+        for k in range(K):
+            target[k] = source[k * TAPS]
+
+
+@inline
+def _multiply_add(y, x, w, count):  # type: ignore[no-untyped-def]
+    """y += x * w over channels."""
+    for k in range(count):
+        y[k] += x[k] * w[k]
 
 
 @kernel
-def depthwise_conv2d_forward_pack(w, packed, begin, end):  # type: ignore[no-untyped-def]
+def depthwise_conv2d_forward_pack(w, packed, K, TAPS, begin, end):  # type: ignore[no-untyped-def]
     """packed[(r, s), k] = w[k, r, s, 0], in one task."""
     for _ in range(begin, end):
-        _pack(w, packed)
+        _pack(w, packed, K, TAPS)
 
 
 @kernel
-def depthwise_conv2d_backward_data_pack(w, packed, begin, end):  # type: ignore[no-untyped-def]
+def depthwise_conv2d_backward_data_pack(w, packed, K, TAPS, begin, end):  # type: ignore[no-untyped-def]
     """packed[(r, s), k] = w[k, r, s, 0], in one task."""
     for _ in range(begin, end):
-        _pack(w, packed)
+        _pack(w, packed, K, TAPS)
 
 
 @kernel
@@ -34,15 +42,17 @@ def depthwise_conv2d_forward(x, b, packed, y, stride, padding, dilation, H, W, K
     for task in range(begin, end):
         n, oh = task // OH, task % OH
         for ow in range(OW):
-            for k in range(K):
-                y[n, oh, ow, k] = b[k] if B > 0 else 0.0
+            target = at(y, (task * OW + ow) * K)
+            if B > 0:
+                copy(at(b, 0), target, K)
+            else:
+                fill(target, ZERO, K)
             for r in range(R):
                 ih = oh * stride[0] - padding[0] + r * dilation[0]
                 for s in range(S):
                     iw = ow * stride[1] - padding[1] + s * dilation[1]
                     if 0 <= ih < H and 0 <= iw < W:
-                        for k in range(K):
-                            y[n, oh, ow, k] += x[n, ih, iw, k] * packed[r * S + s, k]
+                        _multiply_add(target, at(x, ((n * H + ih) * W + iw) * K), at(packed, (r * S + s) * K), K)
 
 
 @kernel
@@ -53,16 +63,15 @@ def depthwise_conv2d_backward_data(  # type: ignore[no-untyped-def]
     for task in range(begin, end):
         n, ih = task // H, task % H
         for iw in range(W):
-            for k in range(K):
-                dx[n, ih, iw, k] = 0.0
+            target = at(dx, (task * W + iw) * K)
+            fill(target, ZERO, K)
             for r in range(R):
                 above = ih + padding[0] - r * dilation[0]
                 for s in range(S):
                     left = iw + padding[1] - s * dilation[1]
                     oh, ow = above // stride[0], left // stride[1]
                     if above % stride[0] == 0 and left % stride[1] == 0 and 0 <= oh < OH and 0 <= ow < OW:
-                        for k in range(K):
-                            dx[n, ih, iw, k] += dy[n, oh, ow, k] * packed[r * S + s, k]
+                        _multiply_add(target, at(dy, ((n * OH + oh) * OW + ow) * K), at(packed, (r * S + s) * K), K)
 
 
 @kernel
@@ -72,9 +81,8 @@ def depthwise_conv2d_backward_weight(  # type: ignore[no-untyped-def]
     """A task sums one run of output rows into its own partial result."""
     rows = N * OH
     for part in range(begin, end):
-        for t in range(R * S):
-            for k in range(K):
-                partial[part, t, k] = 0.0
+        target = at(partial, part * R * S * K)
+        fill(target, ZERO, R * S * K)
         for row in range(part * rows // PARTS, (part + 1) * rows // PARTS):
             n, oh = row // OH, row % OH
             for ow in range(OW):
@@ -83,8 +91,8 @@ def depthwise_conv2d_backward_weight(  # type: ignore[no-untyped-def]
                     for s in range(S):
                         iw = ow * stride[1] - padding[1] + s * dilation[1]
                         if 0 <= ih < H and 0 <= iw < W:
-                            for k in range(K):
-                                partial[part, r * S + s, k] += x[n, ih, iw, k] * dy[n, oh, ow, k]
+                            _multiply_add(at(target, (r * S + s) * K), at(x, ((n * H + ih) * W + iw) * K),
+                                          at(dy, (row * OW + ow) * K), K)  # fmt: skip
 
 
 @kernel

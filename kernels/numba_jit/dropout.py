@@ -6,7 +6,8 @@ import numpy as np
 
 from ..ops import BLOCK
 from .compiler import inline, kernel
-from .exponential import TILE, ZERO, at, at_most, copy, floats
+from .exponential import ZERO
+from .memory import TILE, at, at_most, copy, floats
 
 # Philox4x32-10: multipliers and key increments. Words stand in 64 bits, where a product of two keeps both its halves.
 MULTIPLIER_0, MULTIPLIER_1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)

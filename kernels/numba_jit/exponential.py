@@ -1,11 +1,8 @@
-"""What hot loops need beyond plain Numba: raw pointers, stack tiles, and elementary functions that vectorise.
+"""Elementary functions that vectorise, which calls into libm do not.
 
-LLVM vectorises neither calls into libm nor arrays indexed from a variable start, whose negative indices Numba wraps
-around. `at` gives pointers, which take any index as it is. `floats` and `doubles` give memory on the stack: LLVM knows
-that no array overlaps it, so loops that read arrays and write a tile need no run-time check, and an operation may work
-in place. `exp`, `log`, `tanh` and `sigmoid` are branch-free polynomials in float32 with every special value right; the
-measured errors stand with them, in units in the last place. They follow Moshier's Cephes library (expf.c, logf.c,
-tanhf.c). Results below the smallest normal number are 0, for workers flush denormals.
+`exp`, `log`, `tanh` and `sigmoid` are branch-free polynomials in float32 with every special value right; the measured
+errors stand with them, in units in the last place. They follow Moshier's Cephes library (expf.c, logf.c, tanhf.c).
+Results below the smallest normal number are 0, for workers flush denormals.
 """
 
 from __future__ import annotations
@@ -19,48 +16,10 @@ from numba.extending import intrinsic
 
 from .compiler import inline
 
-TILE = 1024  # elements of an elementwise kernel's tile: 4 KB of L1
-
 ZERO, HALF, ONE, TWO = (np.float32(number) for number in (0.0, 0.5, 1.0, 2.0))
 INFINITY, NAN = np.float32(np.inf), np.float32(np.nan)
 
 _INT, _FLOAT = ir.IntType(32), ir.FloatType()
-
-
-@intrinsic
-def at(typingctx, memory, offset):  # type: ignore[no-untyped-def]
-    """Pointer to the element at the flat `offset` of a C-contiguous array or of another pointer."""
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        start = values[0]
-        if isinstance(memory, types.Array):
-            start = context.make_array(memory)(context, builder, start).data
-        return builder.gep(start, [values[1]])
-
-    return types.CPointer(memory.dtype)(memory, types.int64), codegen
-
-
-def _stack(element: types.Type, count: types.IntegerLiteral) -> tuple[Any, Any]:
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        kind = ir.ArrayType(context.get_data_type(element), count.literal_value)
-        with builder.goto_entry_block():  # not cgutils.alloca_once, which would clear the memory
-            memory = builder.alloca(kind)
-        memory.align = 64
-        return builder.bitcast(memory, kind.element.as_pointer())
-
-    return types.CPointer(element)(count), codegen
-
-
-@intrinsic(prefer_literal=True)
-def floats(typingctx, count):  # type: ignore[no-untyped-def]
-    """Pointer to `count` (a constant) float32 numbers on the stack, not initialised."""
-    return _stack(types.float32, count)
-
-
-@intrinsic(prefer_literal=True)
-def doubles(typingctx, count):  # type: ignore[no-untyped-def]
-    """Pointer to `count` (a constant) float64 numbers on the stack, not initialised."""
-    return _stack(types.float64, count)
 
 
 @intrinsic
@@ -71,26 +30,6 @@ def sqrt(typingctx, x):  # type: ignore[no-untyped-def]
         return builder.call(builder.module.declare_intrinsic("llvm.sqrt", [values[0].type]), values)
 
     return x(x), codegen
-
-
-@inline
-def at_most(count, limit):  # type: ignore[no-untyped-def]
-    """The smaller of two integers (the builtin `min` compiles slowly)."""
-    return count if count < limit else limit
-
-
-@inline
-def copy(source, target, count):  # type: ignore[no-untyped-def]
-    """Copy `count` elements between two pointers."""
-    for i in range(count):
-        target[i] = source[i]
-
-
-@inline
-def fill(target, value, count):  # type: ignore[no-untyped-def]
-    """Set `count` elements behind a pointer to `value`."""
-    for i in range(count):
-        target[i] = value
 
 
 # ---------------------------------------------------------------- exp

@@ -11,7 +11,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .compiler import inline
-from .simd import LANES, Accumulator, FloatPointer, advance, constant, fma, masked_load, masked_store, splat, tail_mask
+from .exponential import ZERO
+from .memory import at, at_most, fill
+from .simd import LANES, Accumulator, FloatPointer, constant, fma, masked_load, masked_store, splat, tail_mask
 
 # Accumulators + two vectors of B + one of A fill the register file: 32 registers with AVX-512, 16 without.
 TILE_ROWS = 14 if LANES == 16 else 6
@@ -65,18 +67,18 @@ def _rows(vectors_are_two, m, columns, depth, a, a_row, a_depth, b, b_row, c, c_
     i = 0
     while i < m:
         left = m - i
-        at, ct = advance(a, i * a_row), advance(c, i * c_row)
+        a_at, c_at = at(a, i * a_row), at(c, i * c_row)
         if left >= TILE_ROWS:
             if vectors_are_two:
-                gemm_tile(TILE_ROWS, 2, columns, depth, at, a_row, a_depth, b, b_row, ct, c_row, accumulate)
+                gemm_tile(TILE_ROWS, 2, columns, depth, a_at, a_row, a_depth, b, b_row, c_at, c_row, accumulate)
             else:
-                gemm_tile(TILE_ROWS, 1, columns, depth, at, a_row, a_depth, b, b_row, ct, c_row, accumulate)
+                gemm_tile(TILE_ROWS, 1, columns, depth, a_at, a_row, a_depth, b, b_row, c_at, c_row, accumulate)
             i += TILE_ROWS
         elif left >= 4:
-            gemm_tile(4, 2, columns, depth, at, a_row, a_depth, b, b_row, ct, c_row, accumulate)
+            gemm_tile(4, 2, columns, depth, a_at, a_row, a_depth, b, b_row, c_at, c_row, accumulate)
             i += 4
         else:
-            gemm_tile(1, 2, columns, depth, at, a_row, a_depth, b, b_row, ct, c_row, accumulate)
+            gemm_tile(1, 2, columns, depth, a_at, a_row, a_depth, b, b_row, c_at, c_row, accumulate)
             i += 1
 
 
@@ -88,17 +90,16 @@ def gemm(m, n, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate):  # typ
     """
     if depth == 0 and accumulate == 0:
         for i in range(m):
-            for j in range(n):
-                c[i * c_row + j] = 0.0
+            fill(at(c, i * c_row), ZERO, n)
     first = 0
     while first < depth:
-        count = depth - first if depth - first < DEPTH_BLOCK else DEPTH_BLOCK
-        at = advance(a, first * a_depth)
+        count = at_most(depth - first, DEPTH_BLOCK)
+        a_at = at(a, first * a_depth)
         add = 1 if first > 0 else accumulate
         j = 0
         while j < n:
-            columns = n - j if n - j < 2 * LANES else 2 * LANES
-            _rows(columns > LANES, m, columns, count, at, a_row, a_depth, advance(b, first * b_row + j), b_row,
-                  advance(c, j), c_row, add)  # fmt: skip
+            columns = at_most(n - j, 2 * LANES)
+            _rows(columns > LANES, m, columns, count, a_at, a_row, a_depth, at(b, first * b_row + j), b_row,
+                  at(c, j), c_row, add)  # fmt: skip
             j += columns
         first += count

@@ -9,7 +9,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .compiler import inline, kernel
-from .exponential import ZERO, at, copy, fill
+from .exponential import ZERO
+from .memory import at, copy, fill
 from .simd import LANES, FloatPointer, constant, masked_load, masked_store, tail_mask
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .compiler import inline, kernel
 from .gemm import gemm
-from .simd import pointer
+from .memory import at, at_most, copy
 
 
 @inline
@@ -14,17 +14,14 @@ def _tile(task, columns, TILE_ROWS, TILE_COLUMNS):  # type: ignore[no-untyped-de
     return task // across * TILE_ROWS, task % across * TILE_COLUMNS
 
 
-@inline
-def _least(first, second):  # type: ignore[no-untyped-def]
-    return first if first < second else second
-
-
 @kernel
 def linear_forward_pack(w, packed, I, O, TILE_COLUMNS, begin, end):  # type: ignore[no-untyped-def]
     """packed[i, o] = w[o, i]; a task transposes TILE_COLUMNS outputs."""
+    first, last = begin * TILE_COLUMNS, at_most(end * TILE_COLUMNS, O)
     for i in range(I):
-        for o in range(begin * TILE_COLUMNS, _least(end * TILE_COLUMNS, O)):
-            packed[i, o] = w[o, i]
+        source, target = at(w, first * I + i), at(packed, i * O + first)
+        for o in range(last - first):
+            target[o] = source[o * I]
 
 
 @kernel
@@ -32,13 +29,12 @@ def linear_forward(x, b, packed, y, M, I, O, B, TILE_ROWS, TILE_COLUMNS, begin, 
     """y = bias, then y += x @ packed on the tile."""
     for task in range(begin, end):
         row, column = _tile(task, O, TILE_ROWS, TILE_COLUMNS)
-        rows, columns = _least(TILE_ROWS, M - row), _least(TILE_COLUMNS, O - column)
+        rows, columns = at_most(TILE_ROWS, M - row), at_most(TILE_COLUMNS, O - column)
         if B > 0:
             for i in range(row, row + rows):
-                for o in range(column, column + columns):
-                    y[i, o] = b[o]
-        gemm(rows, columns, I, pointer(x, row * I), I, 1, pointer(packed, column), O,
-             pointer(y, row * O + column), O, 1 if B > 0 else 0)  # fmt: skip
+                copy(at(b, column), at(y, i * O + column), columns)
+        gemm(rows, columns, I, at(x, row * I), I, 1, at(packed, column), O,
+             at(y, row * O + column), O, 1 if B > 0 else 0)  # fmt: skip
 
 
 @kernel
@@ -46,8 +42,8 @@ def linear_backward_data(dy, w, dx, M, I, O, TILE_ROWS, TILE_COLUMNS, begin, end
     """dx = dy @ w on the tile."""
     for task in range(begin, end):
         row, column = _tile(task, I, TILE_ROWS, TILE_COLUMNS)
-        gemm(_least(TILE_ROWS, M - row), _least(TILE_COLUMNS, I - column), O, pointer(dy, row * O), O, 1,
-             pointer(w, column), I, pointer(dx, row * I + column), I, 0)  # fmt: skip
+        gemm(at_most(TILE_ROWS, M - row), at_most(TILE_COLUMNS, I - column), O, at(dy, row * O), O, 1,
+             at(w, column), I, at(dx, row * I + column), I, 0)  # fmt: skip
 
 
 @kernel
@@ -55,5 +51,5 @@ def linear_backward_weight(x, dy, dw, M, I, O, TILE_ROWS, TILE_COLUMNS, begin, e
     """dw = dy^T @ x on the tile; the sum over all M rows stays inside the task."""
     for task in range(begin, end):
         row, column = _tile(task, I, TILE_ROWS, TILE_COLUMNS)
-        gemm(_least(TILE_ROWS, O - row), _least(TILE_COLUMNS, I - column), M, pointer(dy, row), 1, O,
-             pointer(x, column), I, pointer(dw, row * I + column), I, 0)  # fmt: skip
+        gemm(at_most(TILE_ROWS, O - row), at_most(TILE_COLUMNS, I - column), M, at(dy, row), 1, O,
+             at(x, column), I, at(dw, row * I + column), I, 0)  # fmt: skip

@@ -10,7 +10,8 @@ import math
 import numpy as np
 
 from .compiler import inline, kernel
-from .exponential import ZERO, at, at_most, copy, exp, fill, floats
+from .exponential import ZERO, exp
+from .memory import at, at_most, copy, fill, floats
 
 LANES = 64
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from .compiler import inline, kernel
-from .exponential import ONE, ZERO, at, at_most, copy, doubles, fill, floats, sqrt
+from .exponential import ONE, ZERO, sqrt
+from .memory import at, at_most, copy, doubles, fill, floats
 from .reduce import WIDTH, add_rows, fold, side_by_side
 
 CHUNK = 32  # wide rows: 32 KB

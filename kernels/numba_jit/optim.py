@@ -9,7 +9,8 @@ import numpy as np
 
 from ..ops import BLOCK
 from .compiler import inline, kernel
-from .exponential import ONE, ZERO, at, at_most, sqrt
+from .exponential import ONE, ZERO, sqrt
+from .memory import at, at_most
 
 
 @inline

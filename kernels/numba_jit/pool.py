@@ -14,7 +14,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .compiler import inline, kernel
-from .exponential import ZERO, at, at_most, fill
+from .exponential import ZERO
+from .memory import at, at_most, fill
 from .im2col import first_inside, first_outside, window_at
 from .simd import (
     LANES,

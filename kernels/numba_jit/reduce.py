@@ -10,7 +10,8 @@ import numpy as np
 
 from ..ops import BLOCK
 from .compiler import inline, kernel
-from .exponential import ZERO, at, at_most, copy, doubles, fill, floats
+from .exponential import ZERO
+from .memory import at, at_most, copy, doubles, fill, floats
 
 WIDTH = 256  # elements of a wide row; also the most columns handled at a time
 CHUNK = 64  # wide rows that are added in float32; at most 256 may be

@@ -11,7 +11,6 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
 from .objects import vector_lanes
 
@@ -82,23 +81,3 @@ class Accumulator:
 
     def set(self, value: Any) -> None:
         self.b.store(value, self.slot)
-
-
-@intrinsic
-def pointer(typingctx, array, index):  # type: ignore[no-untyped-def]
-    """Pointer to the flat element `index` of a C-contiguous float32 array."""
-
-    def codegen(context, b, signature, arguments):  # type: ignore[no-untyped-def]
-        return b.gep(context.make_array(signature.args[0])(context, b, arguments[0]).data, [arguments[1]])
-
-    return FloatPointer(array, types.int64), codegen
-
-
-@intrinsic
-def advance(typingctx, start, count):  # type: ignore[no-untyped-def]
-    """The pointer `count` elements after `start`."""
-
-    def codegen(context, b, signature, arguments):  # type: ignore[no-untyped-def]
-        return b.gep(arguments[0], [arguments[1]])
-
-    return FloatPointer(FloatPointer, types.int64), codegen
