@@ -47,7 +47,7 @@ class Case:
 
     def __post_init__(self) -> None:
         op = OPS[self.op]
-        declared = {array.name: DTYPES[array.dtype] for array in op.inputs + op.updates}
+        declared: dict[str, Any] = {array.name: DTYPES[array.dtype] for array in op.inputs + op.updates}
         object.__setattr__(
             self, "values", {name: np.asarray(value, declared[name]) for name, value in self.values.items()}
         )
@@ -337,17 +337,19 @@ def _spread(draw: Draw, shape: tuple[int, ...]) -> np.ndarray:
     return rounded(x)
 
 
+def _gradient_and_output(function: Callable[[np.ndarray], np.ndarray]) -> Callable[[Draw, tuple[int, ...]], Arrays]:
+    """Inputs of an activation's backward operation, which reads the output."""
+    return lambda draw, shape: {"dy": draw.normal(*shape), "y": rounded(function(_spread(draw, shape)))}
+
+
 def _activation() -> Iterator[Case]:
-    outputs = {
+    outputs: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         "relu": lambda x: np.maximum(x, 0.0), "relu6": lambda x: np.clip(x, 0.0, 6.0), "tanh": np.tanh,
         "sigmoid": lambda x: np.where(x >= 0, 1.0, np.exp(-np.abs(x))) / (1.0 + np.exp(-np.abs(x))),
     }  # fmt: skip
     for name, function in outputs.items():
         yield from _elementwise(f"{name}_forward", lambda draw, shape: {"x": _spread(draw, shape)})
-        yield from _elementwise(
-            f"{name}_backward",
-            lambda draw, shape, f=function: {"dy": draw.normal(*shape), "y": rounded(f(_spread(draw, shape)))},
-        )
+        yield from _elementwise(f"{name}_backward", _gradient_and_output(function))
     for slope in (0.01, -0.5, 0.0):
         shapes = tuple(SHAPES) if slope == 0.01 else ("33",)
         name = "" if slope == 0.01 else f"slope {slope}"

@@ -2,10 +2,10 @@
 
 A sum of n terms, computed in floating point, is off by a multiple of ``eps * sum of |terms|``: in the worst case n / 2,
 for rounding errors of random sign about ``sqrt(n) / 2`` (N. J. Higham, T. Mary, "A new approach to probabilistic
-rounding error analysis", 2019). The bound here is ``eps * (ROUNDINGS + sqrt(n)) * sum of |terms|``. A kernel that drops one of n
-like terms is off by about ``sum of |terms| / n``, more than that as long as n is below 40,000 in float32. Where a value
-passes through further operations, each output's terms are propagated to first order. Copies, maxima and selections are
-exact: their bound is 0.
+rounding error analysis", 2019). The bound here is ``eps * (ROUNDINGS + sqrt(n)) * sum of |terms|``. A kernel that drops
+one of n like terms is off by about ``sum of |terms| / n``, more than that as long as n is below 40,000 in float32.
+Where a value passes through further operations, each output's terms are propagated to first order. Copies, maxima and
+selections are exact: their bound is 0.
 
 The bounds are promises. Those of sums, means and batch-norm statistics hold only if float32 sums are kept to `CHUNK`
 terms; those of softmax only if the maximum is subtracted first; those of batch norm only if the mean is subtracted

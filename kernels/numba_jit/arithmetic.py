@@ -12,10 +12,10 @@ import numpy as np
 from ..ops import BLOCK
 from .compiler import inline, kernel
 from .exponential import ONE, sqrt
-from .memory import TILE, at, at_most, copy, floats
 from .exponential import exp as exp_float32
-from .memory import fill as fill_float32
 from .exponential import log as log_float32
+from .memory import TILE, at, at_most, copy, floats
+from .memory import fill as fill_float32
 
 
 @kernel

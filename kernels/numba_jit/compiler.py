@@ -12,17 +12,19 @@ closures over intrinsics, and holds pickles.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import binding as llvm
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Flags, compile_extra
 from numba.core.compiler_lock import global_compiler_lock
-from numba.core.registry import CPUDispatcher, cpu_target
 from numba.core.imputils import impl_ret_untracked
+from numba.core.registry import CPUDispatcher, cpu_target
 from numba.extending import intrinsic
 
 from ..operation import Layout, Operation
@@ -83,6 +85,29 @@ class _OnlyCalledByKernels(CPUDispatcher):
 def _without_machine_code(flags: Flags) -> Flags:
     flags.no_compile = True
     return flags
+
+
+class _PartOfKernel(JITCodeLibrary):
+    """Code that is linked into a kernel, which is then optimised as a whole; Numba's engine never sees it."""
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+
+@contextmanager
+def _linking_only() -> Iterator[None]:
+    """Make all code that Numba compiles meanwhile a `_PartOfKernel`."""
+    codegen = cpu_target.target_context.codegen()
+    with global_compiler_lock:
+        before, codegen._library_class = codegen._library_class, _PartOfKernel
+        try:
+            yield
+        finally:
+            codegen._library_class = before
 
 
 def _field(name: str, layout: Layout) -> tuple[types.Type, Any]:
@@ -163,11 +188,14 @@ def compile_object(function: Callable[..., None], op: Operation, algorithm: str)
     flags = Flags()
     flags.release_gil = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = flags.no_compile = True
     flags.error_model, flags.fastmath = OPTIONS["error_model"], FASTMATH
-    result = compile_extra(cpu_target.typing_context, cpu_target.target_context, _callback(function, op.layout(algorithm)),
-                           SIGNATURE.args, SIGNATURE.return_type, flags, {})  # fmt: skip
-    with global_compiler_lock:
-        result.library.finalize()
-    module = llvm.parse_assembly(result.library.get_llvm_str() + ENTRY.format(native=result.fndesc.mangled_name))
+    callback = _callback(function, op.layout(algorithm))
+    with _linking_only():
+        result = compile_extra(cpu_target.typing_context, cpu_target.target_context, callback,
+                               SIGNATURE.args, SIGNATURE.return_type, flags, {})  # fmt: skip
+        library = result.library
+        library.finalize()
+        JITCodeLibrary._optimize_final_module(library)
+    module = llvm.parse_assembly(library.get_llvm_str() + ENTRY.format(native=result.fndesc.mangled_name))
     for item in module.functions:
         if item.is_declaration and not item.name.startswith("llvm.") and item.name not in RUNTIME_SYMBOLS:
             raise RuntimeError(f"{function.__module__}.{function.__name__} calls {item.name}: a kernel may not "

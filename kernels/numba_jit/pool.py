@@ -15,8 +15,8 @@ from numba.extending import intrinsic
 
 from .compiler import inline, kernel
 from .exponential import ZERO
-from .memory import at, at_most, fill
 from .im2col import first_inside, first_outside, window_at
+from .memory import at, at_most, fill
 from .simd import (
     LANES,
     VECTOR,
