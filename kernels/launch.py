@@ -271,14 +271,15 @@ def sort_arguments(
     if unknown:
         raise TypeError(f"{op.name}: takes {', '.join(op.parameters)}; got {', '.join(sorted(unknown))}")
     arrays = {}
+    given = [arguments.get(array.name) for array in op.inputs + op.updates if array.dtype == "float"]
+    floating = np.dtype(np.float64 if any(getattr(value, "dtype", None) == np.float64 for value in given) else np.float32)
     for array in op.inputs + op.updates:
         value = arguments.get(array.name)
         if value is None and array.dims[0] in op.either and op.either[array.dims[0]][0] == 0:
-            wide = any(isinstance(item, np.ndarray) and item.dtype == np.float64 for item in arguments.values())
-            value = np.empty(0, np.float64 if array.dtype == "float" and wide else DTYPES[array.dtype])
+            value = np.empty(0, floating if array.dtype == "float" else DTYPES[array.dtype])
         elif value is None:
             raise TypeError(f"{op.name}: {array.name} is missing")
-        arrays[array.name] = np.ascontiguousarray(value) if array in op.inputs else value
+        arrays[array.name] = np.asarray(value, order="C") if array in op.inputs else value
     outputs = {array.name: arguments[array.name] for array in op.outputs if arguments.get(array.name) is not None}
     attributes = {}
     for attribute in op.attributes:

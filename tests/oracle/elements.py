@@ -42,7 +42,7 @@ def relu6_forward(x) -> Arrays:
 
 
 def relu6_backward(dy, y) -> Arrays:
-    return {"dx": each(lambda g, v: 0.0 if v <= 0.0 or v >= 6.0 else g, dy, y)}
+    return {"dx": each(lambda g, v: g if 0.0 < v < 6.0 else 0.0, dy, y)}
 
 
 def leaky_relu_forward(x, negative_slope) -> Arrays:
@@ -117,7 +117,7 @@ def copy_strided(x, y, shape, x_strides, y_strides, x_offset, y_offset) -> Array
 
 
 def philox(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Philox4x32-10: four random words of 32 bits (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011)."""
+    """Philox4x32-10: four random words of 32 bits (J. Salmon et al., "Parallel random numbers", 2011)."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(10):

@@ -61,7 +61,9 @@ def batch_norm_inference_backward(dy, x, w, running_mean, running_var, eps) -> A
         std = math.sqrt(float(running_var[c]) + eps)
         gradient = dy[:, c].tolist()
         db[c] = math.fsum(gradient)
-        dw[c] = math.fsum(g * (v - float(running_mean[c])) / std for g, v in zip(gradient, x[:, c].tolist(), strict=True))
+        dw[c] = math.fsum(
+            g * (v - float(running_mean[c])) / std for g, v in zip(gradient, x[:, c].tolist(), strict=True)
+        )
         for m in range(rows):
             dx[m, c] = gradient[m] * affine(w, c, 1.0) / std
     return {"dx": dx, "dw": dw, "db": db}

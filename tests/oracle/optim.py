@@ -10,7 +10,9 @@ import numpy as np
 Arrays = dict[str, np.ndarray]
 
 
-def stepped(function: Callable[..., tuple[float, ...]], g: np.ndarray, names: tuple[str, ...], *state: np.ndarray) -> Arrays:
+def stepped(
+    function: Callable[..., tuple[float, ...]], g: np.ndarray, names: tuple[str, ...], *state: np.ndarray
+) -> Arrays:
     """New values of `state`, by name, from ``function(gradient, *state of the element)``; absent arrays stay empty."""
     new = [np.array(array, float) for array in state]
     for i, gradient in enumerate(g.ravel().tolist()):
@@ -48,7 +50,7 @@ def adamw_step(g, lr, step, p, exp_avg, exp_avg_sq, beta1, beta2, eps, weight_de
     return adam_step(g, lr, step, decayed, exp_avg, exp_avg_sq, beta1, beta2, eps, 0.0, maximize)
 
 
-def adagrad_step(g, lr, step, p, sum, lr_decay, eps, weight_decay, maximize) -> Arrays:  # noqa: A002
+def adagrad_step(g, lr, step, p, sum, lr_decay, eps, weight_decay, maximize) -> Arrays:
     def update(g, p, total):
         g = (-g if maximize else g) + weight_decay * p
         total = total + g * g

@@ -96,7 +96,7 @@ def cross_entropy_forward(x, target, weight, ignore_index, label_smoothing, mean
 
 
 def cross_entropy_backward(dy, x, target, weight, lse, normaliser, ignore_index, label_smoothing) -> Arrays:
-    rows, classes = x.shape
+    classes = x.shape[1]
     of_class = weight.tolist() or [1.0] * classes
     total = math.fsum(of_class)
     dx = np.zeros(x.shape)

@@ -70,7 +70,7 @@ def conv2d_backward_weight(x, dy, kernel_size, stride, padding, dilation, groups
     images, height, width, channels = x.shape
     _, *out, outputs = dy.shape
     group_channels = channels // groups
-    dw = [[[[0.0] * group_channels for _ in range(kernel_size[1])] for _ in range(kernel_size[0])] for _ in range(outputs)]
+    dw = np.zeros((outputs, *kernel_size, group_channels)).tolist()
     seen, gradient = x.tolist(), dy.tolist()
     for n in range(images):
         for oh, ow, r, s, h, v in visits((height, width), out, kernel_size, stride, padding, dilation):

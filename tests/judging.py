@@ -1,0 +1,79 @@
+"""What the kernels' tests share: running a case on a backend in poisoned memory, and judging its results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+import oracle
+from nnfast.kernels.cases import Case
+from nnfast.kernels.launch import run
+from nnfast.kernels.ops import OPS
+from nnfast.kernels.tolerance import error_bounds, worst_error
+
+Arrays = dict[str, np.ndarray]
+COMPILED = ("numba", "cython")
+POISON = 0xFF  # bytes of a NaN in every float type, and a place outside every window in uint16
+
+
+def poisoned(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Memory in which every byte shows if a kernel leaves or reads it."""
+    array = np.empty(shape, dtype)
+    array.view().reshape(-1).view(np.uint8)[...] = POISON
+    return array
+
+
+def run_case(case: Case, backend: str, dtype: type = np.float32, **options: Any) -> Arrays:
+    """Outputs and updates of a case; everything that the operation writes or uses was poisoned before."""
+    arrays = case.arrays(dtype)
+    outputs = run(case.op, arrays, case.attributes, backend=backend, allocate=poisoned, **options)
+    return outputs | {array.name: arrays[array.name] for array in OPS[case.op].updates}
+
+
+@cache
+def _exact(case_id: str) -> dict[str, Any]:
+    return {}
+
+
+def oracle_results(case: Case) -> Arrays:
+    """What the nested loops say, computed once a session."""
+    kept = _exact(case.id)
+    if "oracle" not in kept:
+        with np.errstate(all="ignore"):
+            kept["oracle"] = getattr(oracle, case.op)(**case.arrays(np.float64), **case.attributes)
+    return kept["oracle"]
+
+
+def reference_results(case: Case) -> Arrays:
+    """What the float64 reference says, computed once a session."""
+    kept = _exact(case.id)
+    if "reference" not in kept:
+        kept["reference"] = run_case(case, "reference", np.float64)
+    return kept["reference"]
+
+
+def assert_correct(
+    case: Case, actual: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], dtype: type
+) -> None:
+    """Every output and update lies within its bound; the message names the worst element."""
+    bounds = error_bounds(case.op, case.arrays(np.float64), case.attributes, expected, dtype)
+    assert actual.keys() == expected.keys()
+    for name, wanted in expected.items():
+        ratio = worst_error(actual[name], wanted, bounds[name])
+        if not ratio <= 1.0:
+            raise AssertionError(_report(case, name, actual[name], wanted, bounds[name], ratio))
+
+
+def _report(case: Case, name: str, actual: np.ndarray, expected: np.ndarray, bound: np.ndarray, ratio: float) -> str:
+    each = [
+        worst_error(a, e, b)
+        for a, e, b in zip(actual.reshape(-1, 1), expected.reshape(-1, 1), bound.reshape(-1, 1), strict=True)
+    ]
+    wrong = [position for position, value in enumerate(each) if not value <= 1.0]
+    place = max(wrong, key=lambda position: each[position])
+    index = tuple(int(i) for i in np.unravel_index(place, actual.shape))
+    return (f"{case.id}: {name}{list(index)} is {actual[index]}, expected {expected[index]} within {bound[index]:.3g} "
+            f"({ratio:.3g} times the bound); {len(wrong)} of {actual.size} elements are wrong, first at "
+            f"{[int(i) for i in np.unravel_index(wrong[0], actual.shape)]}")  # fmt: skip
