@@ -55,13 +55,16 @@ def imported(tree: ast.Module, package: list[str]) -> set[str]:
 
 
 def top_level(tree: ast.Module) -> ast.Module:
-    """The module without the bodies of its functions: what runs on import."""
+    """The module without the bodies of its functions and what only type checkers read: what runs on import."""
 
     class Strip(ast.NodeTransformer):
         def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
             return None
 
         visit_AsyncFunctionDef = visit_FunctionDef  # type: ignore[assignment]
+
+        def visit_If(self, node: ast.If) -> ast.If | None:
+            return None if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING" else node
 
     return Strip().visit(tree)
 
