@@ -1,0 +1,1 @@
+"""The commands of ``nnfast``, a file each: HELP, DESCRIPTION, ``add_arguments(parser)``, ``run(arguments)``."""

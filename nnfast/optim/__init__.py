@@ -1,0 +1,15 @@
+"""Optimizers and learning-rate schedules, with the names and formulas of ``torch.optim``."""
+
+from . import lr_scheduler
+from .adadelta import Adadelta
+from .adagrad import Adagrad
+from .adam import Adam, AdamW
+from .optimizer import Optimizer
+from .rmsprop import RMSprop
+from .sgd import SGD
+
+__all__ = ["SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "lr_scheduler"]
+
+
+def __getattr__(name: str) -> object:
+    raise AttributeError(f"nnfast.optim has no {name!r}; it has {', '.join(__all__)}")

@@ -1,0 +1,188 @@
+"""``nnfast compare``, ``nnfast info``, ``--version``, ``--help``, and how errors are told."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from nnfast.kernels import OPS, comparison
+
+from nnfast.cli import COMMANDS
+
+MAIN = "import sys; from nnfast.cli import main; sys.exit(main())"
+
+
+def rows(out):
+    return [line.split() for line in out.splitlines()[1:] if not line.startswith("does not hold")]
+
+
+def test_compare_one_operation(run):
+    code, out, err = run("compare", "relu_forward", "softmax_forward", "--backend", "reference", "cython")
+    assert (code, err) == (0, "")
+    assert out.startswith("operation        backend    cases    max abs    max rel     max ULP   share of bound\n")
+    found = rows(out)
+    assert [row[:2] for row in found] == [
+        [op, b] for op in ("relu_forward", "softmax_forward") for b in ("reference", "cython")
+    ]
+    assert all(row[-1] == "holds" for row in found)
+    assert float(found[0][3]) == 0  # relu only chooses
+    assert 0 < float(found[3][3]) < 1e-6  # softmax rounds
+
+
+def test_compare_takes_the_compiled_backends_by_default(run):
+    code, out, _ = run("compare", "relu_forward")
+    assert code == 0
+    assert [row[1] for row in rows(out)] == ["numba", "cython"]
+
+
+def test_compare_all_operations(run):
+    code, out, _ = run("compare", "--backend", "reference")
+    assert code == 0
+    assert [row[0] for row in rows(out)] == list(OPS)
+
+
+def test_compare_says_what_does_not_hold(run, monkeypatch):
+    measure = comparison._measure
+
+    def worse(array, actual, exact, worst):
+        return measure(array, actual + 1, exact, worst + 3)
+
+    monkeypatch.setattr(comparison, "_measure", worse)
+    code, out, _ = run("compare", "relu_forward", "--backend", "reference")
+    assert code == 1
+    [row] = rows(out)
+    assert (row[3], row[-3:]) == ("1.00e+00", ["does", "not", "hold"])
+    assert re.search(r"^does not hold: relu_forward on reference: .*, y: 3 times the bound$", out, re.MULTILINE)
+
+
+def test_compare_says_which_backend_is_missing(run, monkeypatch):
+    import nnfast.kernels
+
+    def missing(name, arrays, attributes, backend):
+        raise ImportError("no compiler\nat all")
+
+    monkeypatch.setattr(nnfast.kernels, "compare", missing)
+    code, out, _ = run("compare", "relu_forward", "--backend", "cython")
+    assert code == 1
+    assert "relu_forward  cython     not available: no compiler at all\n" in out
+    assert "does not hold: relu_forward on cython: not available" in out
+
+
+def test_compare_refuses(refused):
+    assert refused("compare", "relu").startswith(
+        "nnfast: compare: there is no operation 'relu', expected some of conv2d"
+    )
+    assert "invalid choice: 'cuda'" in refused("compare", "--backend", "cuda")
+
+
+def test_info(run):
+    code, out, err = run("info")
+    facts = dict(re.match(r"([^:]+): +(.*)", line).groups() for line in out.splitlines())
+    assert (code, err) == (0, "")
+    assert list(facts) == ["nnfast", "Python", "system", "packages", "extras", "built with", "processor", "vectors",
+                           "threads", "threaded build", "backends", "BLAS", "Numba cache", "digits"]  # fmt: skip
+    assert "cannot be found out" not in out
+    assert facts["Python"].startswith(".".join(map(str, sys.version_info[:3])))
+    assert all(re.search(rf"{name} \d+\.\d+", facts["packages"]) for name in ("numpy", "scipy", "numba", "llvmlite"))
+    assert re.match(r"Cython \d+\.\d+", facts["built with"])
+    assert re.match(r"(4|8|16) lanes", facts["vectors"])
+    assert re.match(r"\d+ by default; CPUs \d+", facts["threads"])
+    assert re.fullmatch(
+        r"numba( \(default\))? yes; cython( \(default\))? yes; reference( \(default\))? yes", facts["backends"]
+    )
+    assert "openblas" in facts["BLAS"] or "mkl" in facts["BLAS"] or "accelerate" in facts["BLAS"]
+    assert facts["digits"] == "1,437 to train on, 360 held out"
+
+
+def test_info_survives_what_is_broken(run, monkeypatch):
+    from nnfast.commands import info
+
+    def broken():
+        raise OSError("no such thing")
+
+    monkeypatch.setattr(info, "_cache", broken)
+    code, out, _ = run("info")
+    assert code == 0
+    assert re.search(r"Numba cache: +cannot be found out: OSError: no such thing\n", out)
+
+
+def test_info_says_why_a_backend_is_missing(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nnfast.kernels.cython_ext.conv", None)
+    assert re.search(r"cython.* no: ModuleNotFoundError: .*conv", run("info")[1])
+
+
+def test_info_names_the_extra_of_what_is_missing(run, monkeypatch):
+    from nnfast.commands import info
+
+    version = info.version
+
+    def without_pillow(name):
+        if name == "pillow":
+            raise info.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(info, "version", without_pillow)
+    assert "pillow missing (pip install nnfast[data])" in run("info")[1]
+
+
+def test_version(run):
+    import nnfast
+
+    assert run("--version") == (0, f"nnfast {nnfast.__version__}\n", "")
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
+def test_help(run, command):
+    code, out, err = run(*command, "--help")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"usage: nnfast {' '.join(command)}".rstrip())
+    assert all(name in out for name in (COMMANDS if not command else ()))
+
+
+def test_no_command_and_a_wrong_one(refused):
+    assert refused() == "nnfast: the following arguments are required: COMMAND; see nnfast --help"
+    assert "invalid choice: 'trian'" in refused("trian")
+
+
+def test_warnings_are_one_line(run, monkeypatch):
+    import warnings
+
+    from nnfast.commands import info
+
+    def warn(arguments):
+        warnings.warn("two\nlines", UserWarning, stacklevel=1)
+        return 0
+
+    monkeypatch.setattr(info, "run", warn)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        assert run("info") == (0, "", "nnfast: warning: two lines\n")
+
+
+def test_ctrl_c_before_training(run, monkeypatch):
+    from nnfast.commands import info
+
+    def interrupted(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(info, "run", interrupted)
+    assert run("info") == (130, "", "nnfast: interrupted\n")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes close otherwise elsewhere")
+def test_a_reader_that_goes_away_is_no_error():
+    command = [sys.executable, "-c", MAIN, "info"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 1
+
+
+def test_the_command_is_installed():
+    from importlib.metadata import entry_points
+
+    [entry] = entry_points(group="console_scripts", name="nnfast")
+    assert entry.load().__module__ == "nnfast.cli"
