@@ -1,8 +1,7 @@
-"""The safetensors format: a checked JSON header, then the tensors' bytes. Nothing is ever unpickled.
+"""The safetensors format, written and read by the ``safetensors`` package. Nothing is ever unpickled.
 
-The format is written and read here rather than by the ``safetensors`` package for three things that it does not give:
-the same bytes for the same state (its metadata comes in random order), errors that name the file and the field, and
-writing through ``write_atomically``. The package judges this module in the tests.
+What the package leaves to do: files replaced as a whole (``write_atomically``), and errors that name the file and the
+field, for which the header is checked before the package reads it.
 
 Layout (https://github.com/huggingface/safetensors): 8 bytes, the header's length as little-endian uint64; the header,
 ``{"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, "__metadata__": {"key": "text"}}``; the
@@ -16,7 +15,7 @@ import math
 import os
 import struct
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -44,7 +43,7 @@ def save_file(
     filename: str | os.PathLike[str],
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a state dict; equal tensors and metadata give equal bytes.
+    """Write a state dict; equal tensors give equal bytes (the order of several metadata is not fixed).
 
     Parameters
     ----------
@@ -127,76 +126,55 @@ def write_arrays(
     keep: str | os.PathLike[str] | None = None,
 ) -> None:
     """Write arrays atomically; see ``save_file``, and ``write_atomically`` for ``keep``."""
-    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
-    # Wide types first, so that every array is aligned to its own size.
-    order = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
-    end = 0
-    for name in order:
-        array = arrays[name]
-        begin, end = end, end + array.nbytes
-        dtype = NAMES[array.dtype.newbyteorder("<")]
-        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [begin, end]}
-    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    if len(text) > LONGEST_HEADER:
-        raise ValueError(f"{path}: header would have {len(text)} bytes, the format allows {LONGEST_HEADER}")
+    from safetensors.numpy import save
+
+    # asarray, not ascontiguousarray: that one turns a scalar into a vector.
+    content = save({name: np.asarray(array, order="C") for name, array in arrays.items()}, dict(metadata or {}))
     with write_atomically(path, keep) as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for name in order:
-            array = arrays[name]
-            # asarray, not ascontiguousarray: that one turns a scalar into a vector.
-            file.write(np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C").data)
+        file.write(content)
 
 
 def read_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Read all arrays and the metadata; the errors are those of ``load_file``."""
+    from safetensors import SafetensorError, deserialize
+
     with open(path, "rb") as file:
-        entries, metadata, begin = _read_header(path, file)
-        arrays = {}
-        for name, entry in entries.items():
-            file.seek(begin + entry.begin)
-            stored: np.ndarray = np.empty(math.prod(entry.shape), DTYPES[entry.dtype])
-            if file.readinto(stored.view(np.uint8).data) != stored.nbytes:
-                _refuse(path, f"{name}: data_offsets", "the file became shorter while it was read", "a file at rest")
-            try:
-                stored = stored.reshape(entry.shape)
-            except ValueError:  # sizes such as (0, 2**63), which hold nothing and yet fit no array
-                _refuse(path, f"{name}: shape", list(entry.shape), "sizes that an array can have")
-            arrays[name] = (stored.astype("<u4") << 16).view("<f4") if entry.dtype == "BF16" else stored
+        content = file.read()
+    metadata = _checked_header(path, content)
+    try:
+        stored = dict(deserialize(content))
+    except SafetensorError as error:
+        _refuse(path, "content", error, "a whole safetensors file")
+    arrays = {}
+    for name, entry in stored.items():
+        try:
+            array = np.frombuffer(entry["data"], DTYPES[entry["dtype"]]).reshape(entry["shape"])
+        except ValueError:  # sizes such as (0, 2**63), which hold nothing and yet fit no array
+            _refuse(path, f"{name}: shape", entry["shape"], "sizes that an array can have")
+        arrays[name] = (array.astype("<u4") << 16).view("<f4") if entry["dtype"] == "BF16" else array
     return arrays, metadata
 
 
-class _Entry(NamedTuple):
-    """One tensor's place: its dtype's name, its shape, and its offsets in the data."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    begin: int
-    end: int
-
-
-def _read_header(path: Any, file: BinaryIO) -> tuple[dict[str, _Entry], dict[str, str], int]:
-    """Return the checked entries in the order of their data, the metadata, and where the data begin."""
-    size = os.fstat(file.fileno()).st_size
-    start = file.read(8)
-    if len(start) < 8:
-        _refuse(path, "header length", f"{len(start)} bytes", "8 bytes; the file is truncated or another one")
-    (length,) = struct.unpack("<Q", start)
+def _checked_header(path: Any, content: bytes) -> dict[str, str]:
+    """Return the metadata of a file whose header agrees with itself and with the file's size."""
+    size = len(content)
+    if size < 8:
+        _refuse(path, "header length", f"{size} bytes", "8 bytes; the file is truncated or another one")
+    (length,) = struct.unpack_from("<Q", content)
     if length > LONGEST_HEADER or length > size - 8:
-        _refuse_pickles(path, start)
+        _refuse_pickles(path, content)
         _refuse(path, "header length", length, f"at most {min(LONGEST_HEADER, size - 8)}: the file has {size} bytes")
-    header = _parse(path, file.read(length))
+    header = _parse(path, content[8 : 8 + length])
     metadata = _checked_metadata(path, header.pop("__metadata__", {}))
-    entries = {name: _checked_entry(path, name, entry) for name, entry in header.items()}
-    ordered = dict(sorted(entries.items(), key=lambda item: (item[1].begin, item[1].end)))
+    places = sorted((_checked_offsets(path, name, entry), name) for name, entry in header.items())
     position, available = 0, size - 8 - length
-    for name, entry in ordered.items():
-        if entry.begin != position:
-            _refuse(path, f"{name}: data_offsets", [entry.begin, entry.end], f"to begin at {position}, without holes")
-        position = entry.end
+    for (begin, end), name in places:
+        if begin != position:
+            _refuse(path, f"{name}: data_offsets", [begin, end], f"to begin at {position}, without holes")
+        position = end
     if position != available:
         _refuse(path, "data", f"{available} bytes", f"{position}, the end of the last tensor")
-    return ordered, metadata, 8 + length
+    return metadata
 
 
 def _parse(path: Any, text: bytes) -> dict[str, Any]:
@@ -223,7 +201,7 @@ def _checked_metadata(path: Any, metadata: Any) -> dict[str, str]:
     return metadata
 
 
-def _checked_entry(path: Any, name: str, entry: Any) -> _Entry:
+def _checked_offsets(path: Any, name: str, entry: Any) -> tuple[int, int]:
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         _refuse(path, name, _short(entry), "an object with dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
@@ -237,7 +215,7 @@ def _checked_entry(path: Any, name: str, entry: Any) -> _Entry:
     if offsets[1] - offsets[0] != needed:
         _refuse(path, f"{name}: data_offsets", f"{offsets[1] - offsets[0]} bytes",
                 f"{needed} for {dtype} of shape {_short(shape)}")  # fmt: skip
-    return _Entry(dtype, tuple(shape), *offsets)
+    return offsets[0], offsets[1]
 
 
 def _are_sizes(values: Any) -> bool:
