@@ -59,8 +59,8 @@ def main() -> int:
         times = milliseconds(name, arguments.repeats)
         numba, cython, numpy = (times[backend] for backend in BACKENDS)
         marks = ["" if held else " (too large)" for held in holds]
-        print(f"| {name} | {errors[0]:.1e}{marks[0]} | {errors[1]:.1e}{marks[1]} | {numpy:.3f} | {numba:.3f} | {cython:.3f} "
-              f"| {numpy / numba:.1f} | {numpy / cython:.1f} |", flush=True)  # fmt: skip
+        print(f"| {name} | {errors[0]:.1e}{marks[0]} | {errors[1]:.1e}{marks[1]} | {numpy:.3f} | {numba:.3f} "
+              f"| {cython:.3f} | {numpy / numba:.1f} | {numpy / cython:.1f} |", flush=True)  # fmt: skip
         all_hold &= all(holds)
     return 0 if all_hold else 1
 

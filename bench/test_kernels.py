@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-
-from bench.workloads import names, workload
 from nnfast.kernels import BACKENDS, compare
 from nnfast.kernels.launch import run
+
+from bench.workloads import names, workload
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-
 from nnfast.kernels import OPS, get
 
 Workload = tuple[dict[str, np.ndarray], dict[str, Any]]

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import lru_cache
+from functools import cache
 from importlib import import_module
 
 from .operation import Operation
@@ -24,7 +24,7 @@ def _known(name: str, who: str) -> str:
 
 
 def current_backend() -> str:
-    """The backend that operations run on: ``with backend(...)``, else `set_backend`, else ``$NNFAST_BACKEND``, else numba."""
+    """The backend in use: of ``with backend(...)``, else `set_backend`, else ``$NNFAST_BACKEND``, else numba."""
     return _chosen.get() or _default or _known(os.environ.get("NNFAST_BACKEND") or "numba", "NNFAST_BACKEND")
 
 
@@ -65,7 +65,7 @@ def reference_function(op: Operation) -> Callable[..., None]:
     return getattr(import_module(f".reference.{op.module}", __package__), op.name)
 
 
-@lru_cache(maxsize=None)
+@cache
 def kernel_address(op_name: str, algorithm: str, stage: str, backend: str) -> int:
     """The address of a stage's kernel; Numba compiles it now if it is not on disk.
 
@@ -104,7 +104,7 @@ def _numba_address(op: Operation, algorithm: str, stage: str) -> int:
 
             module = import_module(f".numba_jit.{op.module}", __package__)
             function = getattr(module, stage, None)
-            if not getattr(function, "is_kernel", False):
+            if function is None or not getattr(function, "is_kernel", False):
                 raise _missing(op, algorithm, stage, "numba")
             code = compile_object(function, op, algorithm)
             objects.write(name, code)

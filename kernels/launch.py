@@ -272,7 +272,9 @@ def sort_arguments(
         raise TypeError(f"{op.name}: takes {', '.join(op.parameters)}; got {', '.join(sorted(unknown))}")
     arrays = {}
     given = [arguments.get(array.name) for array in op.inputs + op.updates if array.dtype == "float"]
-    floating = np.dtype(np.float64 if any(getattr(value, "dtype", None) == np.float64 for value in given) else np.float32)
+    floating = np.dtype(
+        np.float64 if any(getattr(value, "dtype", None) == np.float64 for value in given) else np.float32
+    )
     for array in op.inputs + op.updates:
         value = arguments.get(array.name)
         if value is None and array.dims[0] in op.either and op.either[array.dims[0]][0] == 0:

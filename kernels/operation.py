@@ -1,10 +1,10 @@
 """The language in which `ops.py` declares operations, and the flat argument block that every kernel reads.
 
-A kernel is ``void kernel(const int64_t *args, int64_t begin, int64_t end)``. ``args`` holds 8-byte fields, in this order:
+A kernel is ``void kernel(const int64_t *args, int64_t begin, int64_t end)``. ``args`` holds 8-byte fields, in order:
 
 1. the address of every array: inputs, updates, outputs, then the algorithm's workspace and scratch;
 2. every size, once, in the order in which it first appears in the array specifications, then those only derived;
-3. every attribute: an ``int`` is one field, a ``float`` one field (the bits of a double), a ``pair`` two, a ``six`` six.
+3. every attribute: an ``int`` is one field, a ``float`` one (the bits of a double), a ``pair`` two, a ``six`` six.
 
 Arrays are C-contiguous. Array specifications are text: ``"x: N H W C; target(int64): N"``. A capital name is a size, a
 number is itself, ``...`` stands for any shape and gives the size ``SIZE``. The type ``float`` (the default) is float32
@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-DTYPES = {name: np.dtype(name) for name in ("int64", "uint64", "uint16")} | {
+DTYPES: dict[str, np.dtype[Any]] = {name: np.dtype(name) for name in ("int64", "uint64", "uint16")} | {
     "float": np.dtype("float32"), "double": np.dtype("float64")}  # fmt: skip
 FIELDS_OF_KIND = {"int": 1, "float": 1, "pair": 2, "six": 6}
 
@@ -144,7 +144,7 @@ class Operation:
     @cached_property
     def parameters(self) -> tuple[str, ...]:
         """The names that the reference kernel takes: arrays, then attributes."""
-        return tuple(item.name for item in (*self.arrays, *self.attributes))
+        return (*(array.name for array in self.arrays), *(item.name for item in self.attributes))
 
     def bind(self, shapes: Mapping[str, tuple[int, ...]], attributes: Mapping[str, Any]) -> Sizes:
         """Name the sizes of the given input and update shapes, derive the others, check that they agree.

@@ -9,6 +9,8 @@ of threads.
 
 from __future__ import annotations
 
+from typing import Any
+
 from .operation import Operation, Sizes, algorithm, operation
 
 BLOCK = 16384
@@ -26,7 +28,9 @@ def _elements(s: Sizes) -> int:
     return blocks(s.SIZE, BLOCK)
 
 
-def elementwise(name: str, inputs: str, outputs: str, attributes: str = "", updates: str = "", **rest: dict) -> Operation:
+def elementwise(
+    name: str, inputs: str, outputs: str, attributes: str = "", updates: str = "", **rest: Any
+) -> Operation:
     """An operation on each element alone; task i handles elements [i * BLOCK, (i + 1) * BLOCK)."""
     return operation(name, inputs, outputs, updates=updates, attributes=attributes, tasks=_elements, **rest)
 
@@ -59,6 +63,11 @@ _INPUT_SIZE = {"H": lambda s: s.size[0], "W": lambda s: s.size[1]}
 def _column_rows(depth: int) -> int:
     """Rows of a column block: at most half of a 1 MB L2 in all, at least 28 rows so that GEMM tiles are filled."""
     return max(28, min(224, (1 << 17) // depth // 28 * 28))
+
+
+def _weight_partials(size: int) -> int:
+    """Partial sums of a weight gradient of `size` elements: enough to share out, fewer where each is large."""
+    return max(4, min(16, (1 << 20) // size))
 
 
 def _convolution(s: Sizes) -> str:
@@ -120,8 +129,7 @@ CONVOLUTION = (
             "DEPTH": lambda s: s.S * s.CG,
             "PIXELS": lambda s: s.N * s.OH * s.OW,
             "ROWS": lambda s: _column_rows(s.DEPTH),
-            # Partial sums over runs of pixels: enough of them to share out, fewer where each is large.
-            "PARTS": lambda s: max(1, min(blocks(s.PIXELS, s.ROWS), max(4, min(16, (1 << 20) // (s.K * s.R * s.DEPTH))))),
+            "PARTS": lambda s: max(1, min(blocks(s.PIXELS, s.ROWS), _weight_partials(s.K * s.R * s.DEPTH))),
         },
         choose=_convolution,
         algorithms={
@@ -273,7 +281,7 @@ def _row_blocks(s: Sizes) -> int:
     return blocks(s.M, s.ROWS)
 
 
-def _rows(name: str, inputs: str, outputs: str, **rest: dict) -> Operation:
+def _rows(name: str, inputs: str, outputs: str, **rest: Any) -> Operation:
     return operation(name, inputs, outputs, derive=_ROW_BLOCK, tasks=_row_blocks, **rest)
 
 

@@ -153,7 +153,7 @@ cdef inline int64_t gather_gradient(const Conv2dBackwardData *a, int64_t g, int6
 
 
 cdef void conv2d_backward_data(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
-    """A task computes ROWS pixels of dx of one phase, i.e. with the same position modulo the stride: they meet the same taps."""
+    """A task computes ROWS pixels of dx of one phase, the same position modulo the stride: they meet the same taps."""
     cdef const Conv2dBackwardData *a = <const Conv2dBackwardData *> args
     cdef int64_t task, phase_h, phase_w, high, wide, first, rows, g, i, n, ih, iw, pixel, taps, matrix_row
     cdef int64_t done, run, t, tap

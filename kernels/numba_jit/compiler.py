@@ -14,6 +14,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from llvmlite import binding as llvm
@@ -27,7 +28,7 @@ from numba.core.imputils import impl_ret_untracked
 from numba.core.registry import CPUDispatcher, cpu_target
 from numba.extending import intrinsic
 
-from ..operation import Layout, Operation
+from ..operation import FIELDS_OF_KIND, Layout, Operation
 from .objects import target_machine
 
 OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False, "_nrt": False}
@@ -35,7 +36,7 @@ OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False, "_nrt": 
 # sum is part of the result. "contract" lets a * b + c be one instruction.
 FASTMATH = {"contract", "nsz"}
 
-ELEMENT = {"float": types.float32, "double": types.float64, "int64": types.int64,
+ELEMENT: dict[str, Any] = {"float": types.float32, "double": types.float64, "int64": types.int64,
            "uint64": types.uint64, "uint16": types.uint16}  # fmt: skip
 BLOCK = types.CPointer(types.int64)
 SIGNATURE = types.void(BLOCK, types.int64, types.int64)
@@ -66,14 +67,15 @@ def inline(function: Callable[..., Any]) -> Any:
     They are never called from Python, so neither wrappers nor machine code of their own are made: that would double the
     time a kernel takes to compile.
     """
-    return _OnlyCalledByKernels(function, targetoptions={**OPTIONS, "fastmath": FASTMATH, "nopython": True,
-                                                         "no_cpython_wrapper": True, "no_cfunc_wrapper": True})  # fmt: skip
+    without_wrappers = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return _OnlyCalledByKernels(function, {**OPTIONS, **without_wrappers, "fastmath": FASTMATH, "nopython": True})
 
 
 class _OnlyCalledByKernels(CPUDispatcher):
     def __init__(self, function: Callable[..., Any], targetoptions: dict[str, Any]) -> None:
         super().__init__(function, targetoptions=targetoptions)
-        self._compiler._customize_flags = _without_machine_code
+        compiler: Any = self._compiler  # type: ignore[attr-defined]
+        compiler._customize_flags = _without_machine_code
 
     def add_overload(self, result: Any) -> None:
         # Callers find the code through the entry point, which only has to be unique.
@@ -82,7 +84,7 @@ class _OnlyCalledByKernels(CPUDispatcher):
         self.overloads[tuple(result.signature.args)] = result
 
 
-def _without_machine_code(flags: Flags) -> Flags:
+def _without_machine_code(flags: Any) -> Any:
     flags.no_compile = True
     return flags
 
@@ -110,23 +112,33 @@ def _linking_only() -> Iterator[None]:
             codegen._library_class = before
 
 
-def _field(name: str, layout: Layout) -> tuple[types.Type, Any]:
-    """The Numba type of a kernel's parameter and how to build it from the argument block."""
+def _field(name: str, layout: Layout) -> tuple[types.Type, Callable[..., Any]]:
+    """The Numba type of a kernel's parameter, and what builds it: ``build(context, builder, block)``."""
     for array in layout.arrays:
         if array.name == name:
             dims = ("SIZE",) if array.elementwise else array.dims
-            kind = types.Array(ELEMENT[array.dtype], len(dims), "C")
-            return kind, lambda context, builder, fields: _array(context, builder, fields, kind, name, dims, layout)
-    for attribute in layout.attributes:
-        if attribute.name == name and attribute.kind == "float":
-            return types.float64, lambda context, builder, fields: builder.bitcast(
-                _load(builder, fields, layout.offsets[name]), ir.DoubleType())
-        if attribute.name == name and attribute.kind in ("pair", "six"):
-            count = 2 if attribute.kind == "pair" else 6
-            kind = types.UniTuple(types.int64, count)
-            return kind, lambda context, builder, fields: context.make_tuple(
-                builder, kind, [_load(builder, fields, layout.offsets[name] + i) for i in range(count)])
-    return types.int64, lambda context, builder, fields: _load(builder, fields, layout.offsets[name])
+            of_type = types.Array(ELEMENT[array.dtype], len(dims), "C")
+            return of_type, partial(_array, kind=of_type, name=name, dims=dims, layout=layout)
+    position = layout.offsets[name]
+    kind = next((item.kind for item in layout.attributes if item.name == name), "int")
+    if kind == "float":
+        return types.float64, partial(_double, position=position)
+    if kind == "int":
+        return types.int64, partial(_integer, position=position)
+    numbers = types.UniTuple(types.int64, FIELDS_OF_KIND[kind])
+    return numbers, partial(_numbers, kind=numbers, position=position)
+
+
+def _integer(context: Any, builder: Any, fields: Any, position: int) -> Any:
+    return _load(builder, fields, position)
+
+
+def _double(context: Any, builder: Any, fields: Any, position: int) -> Any:
+    return builder.bitcast(_load(builder, fields, position), ir.DoubleType())
+
+
+def _numbers(context: Any, builder: Any, fields: Any, kind: types.UniTuple, position: int) -> Any:
+    return context.make_tuple(builder, kind, [_load(builder, fields, position + i) for i in range(kind.count)])
 
 
 def _load(builder: Any, fields: Any, position: int) -> Any:
@@ -136,17 +148,25 @@ def _load(builder: Any, fields: Any, position: int) -> Any:
 def _array(context: Any, builder: Any, fields: Any, kind: Any, name: str, dims: tuple[str, ...], layout: Layout) -> Any:
     """A Numba array that owns nothing, over the address in the argument block."""
     array = context.make_array(kind)(context, builder)
-    lengths = [ir.Constant(ir.IntType(64), int(dim)) if dim.isdigit() else _load(builder, fields, layout.offsets[dim])
-               for dim in dims]
+    lengths = [
+        ir.Constant(ir.IntType(64), int(dim)) if dim.isdigit() else _load(builder, fields, layout.offsets[dim])
+        for dim in dims
+    ]
     itemsize = context.get_abi_sizeof(context.get_data_type(kind.dtype))
-    strides, step = [], ir.Constant(ir.IntType(64), itemsize)
+    strides: list[Any] = []
+    step = ir.Constant(ir.IntType(64), itemsize)
     for length in reversed(lengths):
         strides.insert(0, step)
         step = builder.mul(step, length)
     address = _load(builder, fields, layout.offsets[name])
     context.populate_array(
-        array, data=builder.inttoptr(address, array.data.type), shape=cgutils.pack_array(builder, lengths),
-        strides=cgutils.pack_array(builder, strides), itemsize=ir.Constant(ir.IntType(64), itemsize), meminfo=None)
+        array,
+        data=builder.inttoptr(address, array.data.type),
+        shape=cgutils.pack_array(builder, lengths),
+        strides=cgutils.pack_array(builder, strides),
+        itemsize=ir.Constant(ir.IntType(64), itemsize),
+        meminfo=None,
+    )
     return array._getvalue()
 
 
@@ -185,7 +205,7 @@ def compile_object(function: Callable[..., None], op: Operation, algorithm: str)
     ------
     RuntimeError : the kernel needs something of Numba or Python at run time (it allocates, raises or prints).
     """
-    flags = Flags()
+    flags: Any = Flags()
     flags.release_gil = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = flags.no_compile = True
     flags.error_model, flags.fastmath = OPTIONS["error_model"], FASTMATH
     callback = _callback(function, op.layout(algorithm))

@@ -49,8 +49,8 @@ def conv2d_forward_pack(w, packed, KG, DEPTH, begin, end):  # type: ignore[no-un
 
 @kernel
 def conv2d_forward(  # type: ignore[no-untyped-def]
-    x, b, packed, columns, y, stride, padding, dilation, H, W, C, K, R, S, CG, KG, B, OH, OW, GROUPS, DEPTH, PIXELS, ROWS,
-    begin, end,
+    x, b, packed, columns, y, stride, padding, dilation, H, W, C, K, R, S, CG, KG, B, OH, OW, GROUPS, DEPTH, PIXELS,
+    ROWS, begin, end,
 ):  # fmt: skip
     """A task computes ROWS output pixels: their columns, then y = bias + columns @ packed, group by group."""
     for task in range(begin, end):
@@ -68,8 +68,9 @@ def conv2d_forward(  # type: ignore[no-untyped-def]
                     n, oh, ow = pixel // (OH * OW), pixel // OW % OH, pixel % OW
                     for r in range(R):
                         ih = oh * stride[0] - padding[0] + r * dilation[0]
-                        _gather_row(at(x, (n * H + ih) * W * C + g * CG), 0 <= ih < H, ow * stride[1] - padding[1], W, C,
-                                    CG, S, dilation[1], at(columns, i * DEPTH + r * S * CG))  # fmt: skip
+                        iw, row = ow * stride[1] - padding[1], at(x, (n * H + ih) * W * C + g * CG)
+                        _gather_row(row, 0 <= ih < H, iw, W, C, CG, S, dilation[1],
+                                    at(columns, i * DEPTH + r * S * CG))  # fmt: skip
                 a, a_row = at(columns, 0), DEPTH
             gemm(rows, KG, DEPTH, a, a_row, 1, at(packed, g * DEPTH * KG), KG,
                  at(y, first * K + g * KG), K, 1 if B > 0 else 0)  # fmt: skip
@@ -109,10 +110,10 @@ def _gather_gradient(dy, image, ih, iw, target, OH, OW, K, KG, R, S, stride, pad
 
 @kernel
 def conv2d_backward_data(  # type: ignore[no-untyped-def]
-    dy, packed, columns, dx, stride, padding, dilation, N, H, W, C, OH, OW, K, R, S, CG, KG, GROUPS, TAPS, DEPTH, BLOCKS,
-    ROWS, begin, end,
+    dy, packed, columns, dx, stride, padding, dilation, N, H, W, C, OH, OW, K, R, S, CG, KG, GROUPS, TAPS, DEPTH,
+    BLOCKS, ROWS, begin, end,
 ):  # fmt: skip
-    """A task computes ROWS pixels of dx of one phase, i.e. with the same position modulo the stride: they meet the same taps."""
+    """A task computes ROWS pixels of dx of one phase, the same position modulo the stride: they meet the same taps."""
     for task in range(begin, end):
         phase_h, phase_w = task // BLOCKS // stride[1], task // BLOCKS % stride[1]
         high, wide = (H - phase_h + stride[0] - 1) // stride[0], (W - phase_w + stride[1] - 1) // stride[1]
@@ -128,8 +129,9 @@ def conv2d_backward_data(  # type: ignore[no-untyped-def]
                 for i in range(rows):
                     pixel = first + i
                     n, ih, iw = pixel // (high * wide), pixel // wide % high, pixel % wide
-                    taps = _gather_gradient(at(dy, g * KG), n * OH, phase_h + ih * stride[0], phase_w + iw * stride[1],
-                                            at(columns, i * DEPTH), OH, OW, K, KG, R, S, stride, padding, dilation)  # fmt: skip
+                    ih, iw = phase_h + ih * stride[0], phase_w + iw * stride[1]
+                    taps = _gather_gradient(at(dy, g * KG), n * OH, ih, iw, at(columns, i * DEPTH), OH, OW, K, KG, R, S,
+                                            stride, padding, dilation)  # fmt: skip
             # One product where all taps take part, or none; otherwise one for each tap of the phase.
             whole = taps == TAPS or taps == 0
             done = 0
@@ -141,8 +143,9 @@ def conv2d_backward_data(  # type: ignore[no-untyped-def]
                 target = at(dx, ((n * H + phase_h + ih * stride[0]) * W + phase_w + iw * stride[1]) * C + g * CG)
                 t = 0
                 for tap in range(1 if whole else TAPS):
-                    met = ((phase_h + padding[0] - tap // S * dilation[0]) % stride[0] == 0
-                           and (phase_w + padding[1] - tap % S * dilation[1]) % stride[1] == 0)
+                    met = (phase_h + padding[0] - tap // S * dilation[0]) % stride[0] == 0 and (
+                        phase_w + padding[1] - tap % S * dilation[1]
+                    ) % stride[1] == 0
                     if whole or met:
                         gemm(run, CG, taps * KG if whole else KG, at(a, done * a_row + t * KG), a_row, 1,
                              at(packed, (g * TAPS + tap) * KG * CG), CG, target, stride[1] * C,
@@ -170,9 +173,9 @@ def conv2d_backward_weight(  # type: ignore[no-untyped-def]
                 for i in range(rows):
                     pixel = first + i
                     n, oh, ow = pixel // (OH * OW), pixel // OW % OH, pixel % OW
-                    ih = oh * stride[0] - padding[0] + r * dilation[0]
-                    _gather_row(at(x, (n * H + ih) * W * C + g * CG), 0 <= ih < H, ow * stride[1] - padding[1], W, C,
-                                CG, S, dilation[1], at(columns, i * DEPTH))  # fmt: skip
+                    ih, iw = oh * stride[0] - padding[0] + r * dilation[0], ow * stride[1] - padding[1]
+                    _gather_row(at(x, (n * H + ih) * W * C + g * CG), 0 <= ih < H, iw, W, C, CG, S, dilation[1],
+                                at(columns, i * DEPTH))  # fmt: skip
                 b, b_row = at(columns, 0), DEPTH
             gemm(KG, DEPTH, rows, at(dy, first * K + g * KG), 1, K, b, b_row,
                  at(partial, ((part * K + g * KG) * R + r) * DEPTH), R * DEPTH, 1 if block > start else 0)  # fmt: skip

@@ -12,7 +12,7 @@ import hashlib
 import os
 import tempfile
 import warnings
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -87,7 +87,7 @@ def cache_root() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nnfast" / "kernels"
 
 
-@lru_cache(maxsize=None)
+@cache
 def cache_folder(root: Path) -> Path | None:
     """This version's folder below `root`, made if need be; None, with one warning, if it cannot be used."""
     folder = root / fingerprint()
@@ -104,7 +104,7 @@ def cache_folder(root: Path) -> Path | None:
             raise PermissionError(f"{folder} belongs to another user or is writable by others")
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        warnings.warn(f"nnfast compiles its Numba kernels anew in every process, for its cache cannot be used: {error}. "
+        warnings.warn(f"nnfast compiles its Numba kernels anew in every process: its cache cannot be used ({error}). "
                       "Set NNFAST_CACHE_DIR to a folder of your own.", RuntimeWarning, stacklevel=2)  # fmt: skip
         return None
     return folder

@@ -45,8 +45,7 @@ def zero() -> ir.Constant:
 
 def fma(b: Any, factor: Any, other: Any, addend: Any) -> Any:
     """factor * other + addend, rounded once."""
-    function = cgutils.get_or_insert_function(
-        b.module, ir.FunctionType(VECTOR, [VECTOR] * 3), f"llvm.fma.v{LANES}f32")
+    function = cgutils.get_or_insert_function(b.module, ir.FunctionType(VECTOR, [VECTOR] * 3), f"llvm.fma.v{LANES}f32")
     return b.call(function, [factor, other, addend])
 
 

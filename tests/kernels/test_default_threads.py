@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 import pytest
-
 from nnfast.kernels.threads import cgroup_quota, default_num_threads
 
 

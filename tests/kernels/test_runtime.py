@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from nnfast.kernels import get, runtime
 from nnfast.kernels.backends import kernel_address
 from nnfast.kernels.threads import get_num_threads, set_num_threads
@@ -139,7 +138,7 @@ def test_set_num_threads():
     set_num_threads(3)
     assert get_num_threads() == 3
     for bad in (0, -1, 1.5, "2", True):
-        with pytest.raises(ValueError, match="set_num_threads: threads is .*, expected a whole number of at least 1"):
+        with pytest.raises(ValueError, match=r"set_num_threads: threads is .*, expected a whole number"):
             set_num_threads(bad)
     assert get_num_threads() == 3
 

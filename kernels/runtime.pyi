@@ -1,0 +1,7 @@
+import numpy as np
+
+NODE_FIELDS: int
+threaded: bool
+
+def usable_threads(threads: int) -> int: ...
+def run(nodes: np.ndarray, threads: int) -> None: ...
