@@ -1,4 +1,4 @@
-"""Arithmetic on elements: task i handles block i of BLOCK elements, through a tile, so that y may be an input's memory.
+"""Arithmetic on elements; see `elementwise.py` for the loop.
 
 `copy_strided` and `increment` say themselves how they split.
 """
@@ -11,6 +11,7 @@ import numpy as np
 
 from ..ops import BLOCK
 from .compiler import inline, kernel
+from .elementwise import map_one, map_two
 from .exponential import ONE, sqrt
 from .exponential import exp as exp_float32
 from .exponential import log as log_float32
@@ -18,58 +19,48 @@ from .memory import TILE, at, at_most, copy, floats
 from .memory import fill as fill_float32
 
 
+@inline
+def _multiply_add(a, b, factor):  # type: ignore[no-untyped-def]
+    return a + factor * b
+
+
+@inline
+def _multiply(a, b):  # type: ignore[no-untyped-def]
+    return a * b
+
+
+@inline
+def _divide(a, b):  # type: ignore[no-untyped-def]
+    return a / b
+
+
+@inline
+def _scale(x, factor, offset):  # type: ignore[no-untyped-def]
+    return factor * x + offset
+
+
 @kernel
 def add(a, b, y, SIZE, alpha, begin, end):  # type: ignore[no-untyped-def]
     """One multiply-add an element."""
-    tile = floats(TILE)
-    factor = np.float32(alpha)
-    stop = at_most(end * BLOCK, SIZE)
-    for start in range(begin * BLOCK, stop, TILE):
-        count = at_most(stop - start, TILE)
-        left, right = at(a, start), at(b, start)
-        for i in range(count):
-            tile[i] = left[i] + factor * right[i]
-        copy(tile, at(y, start), count)
+    map_two(_multiply_add, a, b, y, (np.float32(alpha),), SIZE, begin, end)
 
 
 @kernel
 def mul(a, b, y, SIZE, begin, end):  # type: ignore[no-untyped-def]
     """One product an element."""
-    tile = floats(TILE)
-    stop = at_most(end * BLOCK, SIZE)
-    for start in range(begin * BLOCK, stop, TILE):
-        count = at_most(stop - start, TILE)
-        left, right = at(a, start), at(b, start)
-        for i in range(count):
-            tile[i] = left[i] * right[i]
-        copy(tile, at(y, start), count)
+    map_two(_multiply, a, b, y, (), SIZE, begin, end)
 
 
 @kernel
 def div(a, b, y, SIZE, begin, end):  # type: ignore[no-untyped-def]
     """One division an element."""
-    tile = floats(TILE)
-    stop = at_most(end * BLOCK, SIZE)
-    for start in range(begin * BLOCK, stop, TILE):
-        count = at_most(stop - start, TILE)
-        left, right = at(a, start), at(b, start)
-        for i in range(count):
-            tile[i] = left[i] / right[i]
-        copy(tile, at(y, start), count)
+    map_two(_divide, a, b, y, (), SIZE, begin, end)
 
 
 @kernel
 def scale(x, y, SIZE, alpha, beta, begin, end):  # type: ignore[no-untyped-def]
     """One multiply-add an element."""
-    tile = floats(TILE)
-    factor, offset = np.float32(alpha), np.float32(beta)
-    stop = at_most(end * BLOCK, SIZE)
-    for start in range(begin * BLOCK, stop, TILE):
-        count = at_most(stop - start, TILE)
-        source = at(x, start)
-        for i in range(count):
-            tile[i] = factor * source[i] + offset
-        copy(tile, at(y, start), count)
+    map_one(_scale, x, y, (np.float32(alpha), np.float32(beta)), SIZE, begin, end)
 
 
 @inline
@@ -107,27 +98,13 @@ def power(x, y, SIZE, exponent, begin, end):  # type: ignore[no-untyped-def]
 @kernel
 def exp(x, y, SIZE, begin, end):  # type: ignore[no-untyped-def]
     """The vectorised exponential."""
-    tile = floats(TILE)
-    stop = at_most(end * BLOCK, SIZE)
-    for start in range(begin * BLOCK, stop, TILE):
-        count = at_most(stop - start, TILE)
-        source = at(x, start)
-        for i in range(count):
-            tile[i] = exp_float32(source[i])
-        copy(tile, at(y, start), count)
+    map_one(exp_float32, x, y, (), SIZE, begin, end)
 
 
 @kernel
 def log(x, y, SIZE, begin, end):  # type: ignore[no-untyped-def]
     """The vectorised logarithm."""
-    tile = floats(TILE)
-    stop = at_most(end * BLOCK, SIZE)
-    for start in range(begin * BLOCK, stop, TILE):
-        count = at_most(stop - start, TILE)
-        source = at(x, start)
-        for i in range(count):
-            tile[i] = log_float32(source[i])
-        copy(tile, at(y, start), count)
+    map_one(log_float32, x, y, (), SIZE, begin, end)
 
 
 @kernel

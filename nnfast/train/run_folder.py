@@ -81,7 +81,10 @@ def create_run_folder(path: str | os.PathLike[str] | None, model: str) -> RunFol
                 f"{folder.path}: holds a run already ({taken.name}); choose another folder, or go on with "
                 f"--resume {folder.path}"
             )
-    folder.path.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot make the run folder ({error.strerror})", str(folder.path)) from error
     return folder
 
 
