@@ -15,6 +15,8 @@ from .operation import Operation, Sizes, algorithm, operation
 
 BLOCK = 16384
 """Elements that one task of a memory-bound kernel handles: 64 KB, well inside L2."""
+PACKED = 16
+"""Output channels of a weight that one task packs."""
 PARTIALS = 64
 """The most partial results that a reduction over rows has."""
 
@@ -89,7 +91,7 @@ CONVOLUTION = (
         choose=_convolution,
         algorithms={
             "im2col": algorithm(
-                ("conv2d_forward_pack", lambda s: s.GROUPS),
+                ("conv2d_forward_pack", lambda s: blocks(s.K, PACKED)),
                 ("conv2d_forward", lambda s: blocks(s.PIXELS, s.ROWS)),
                 workspace="packed: GROUPS DEPTH KG", scratch="columns: ROWS DEPTH"),
             "depthwise": algorithm(
@@ -112,7 +114,7 @@ CONVOLUTION = (
         choose=_convolution,
         algorithms={
             "im2col": algorithm(
-                ("conv2d_backward_data_pack", lambda s: s.GROUPS),
+                ("conv2d_backward_data_pack", lambda s: blocks(s.K, PACKED)),
                 ("conv2d_backward_data", lambda s: s.PHASES * s.BLOCKS),
                 workspace="packed: GROUPS TAPS KG CG", scratch="columns: ROWS DEPTH"),
             "depthwise": algorithm(
@@ -200,7 +202,7 @@ LINEAR = (
     operation(
         "linear.linear_forward", "x: M I; w: O I; b: B", "y: M O", either={"B": (0, "O")}, derive=_LINEAR_TILES,
         algorithms={"gemm": algorithm(
-            ("linear_forward_pack", lambda s: blocks(s.O, TILE_COLUMNS)),
+            ("linear_forward_pack", lambda s: blocks(s.O, PACKED)),
             ("linear_forward", lambda s: _tiles(s.M, s.O)),
             workspace="packed: I O")}),
     operation(

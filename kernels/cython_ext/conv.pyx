@@ -8,15 +8,19 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
 from .depthwise import ADDRESSES as DEPTHWISE
-from ..ops import BLOCK as _BLOCK
+from ..ops import BLOCK as _BLOCK, PACKED as _PACKED
 
 cdef extern from "gemm.h":
     ctypedef void (*gemm_t)(int64_t m, int64_t n, int64_t depth, const float *a, int64_t a_row, int64_t a_depth,
                             const float *b, int64_t b_row, float *c, int64_t c_row, int accumulate) noexcept nogil
     gemm_t gemm_for_host() noexcept nogil
 
+cdef extern from "transpose.h":
+    void transpose(const float *source, int64_t source_row, float *target, int64_t target_row, int64_t rows,
+                   int64_t columns) noexcept nogil
+
 cdef gemm_t gemm = gemm_for_host()
-cdef int64_t BLOCK = _BLOCK
+cdef int64_t BLOCK = _BLOCK, PACKED = _PACKED
 
 cdef struct Conv2dForward:
     const float *x  # N H W C
@@ -77,13 +81,13 @@ cdef inline void gather_row(const float *row, bint inside, int64_t iw, int64_t W
 
 
 cdef void conv2d_forward_pack(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
-    """packed[g, (r, s, c), k] = w[g * KG + k, r, s, c]; a task packs one group."""
+    """packed[g, (r, s, c), k] = w[g * KG + k, r, s, c]; a task packs PACKED channels, group by group."""
     cdef const Conv2dForward *a = <const Conv2dForward *> args
-    cdef int64_t g, k, d
-    for g in range(begin, end):
-        for d in range(a.DEPTH):
-            for k in range(a.KG):
-                a.packed[(g * a.DEPTH + d) * a.KG + k] = a.w[(g * a.KG + k) * a.DEPTH + d]
+    cdef int64_t k = begin * PACKED, last = min(end * PACKED, a.K), count
+    while k < last:
+        count = min(last - k, a.KG - k % a.KG)
+        transpose(a.w + k * a.DEPTH, a.DEPTH, a.packed + k // a.KG * a.DEPTH * a.KG + k % a.KG, a.KG, count, a.DEPTH)
+        k += count
 
 
 cdef void conv2d_forward(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
@@ -119,14 +123,13 @@ cdef void conv2d_forward(const int64_t *args, int64_t begin, int64_t end) noexce
 
 
 cdef void conv2d_backward_data_pack(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
-    """packed[g, (r, s), k, c] = w[g * KG + k, r, s, c]; a task packs one group."""
+    """packed[g, (r, s), k, c] = w[g * KG + k, r, s, c]; a task packs PACKED channels."""
     cdef const Conv2dBackwardData *a = <const Conv2dBackwardData *> args
-    cdef int64_t g, t, k
-    for g in range(begin, end):
+    cdef int64_t t, k
+    for k in range(begin * PACKED, min(end * PACKED, a.K)):
         for t in range(a.TAPS):
-            for k in range(a.KG):
-                memcpy(a.packed + ((g * a.TAPS + t) * a.KG + k) * a.CG, a.w + ((g * a.KG + k) * a.TAPS + t) * a.CG,
-                       a.CG * sizeof(float))
+            memcpy(a.packed + ((k // a.KG * a.TAPS + t) * a.KG + k % a.KG) * a.CG, a.w + (k * a.TAPS + t) * a.CG,
+                   a.CG * sizeof(float))
 
 
 cdef inline int64_t gather_gradient(const Conv2dBackwardData *a, int64_t g, int64_t n, int64_t ih, int64_t iw,

@@ -3,12 +3,19 @@
 
 from libc.stdint cimport int64_t
 
+from ..ops import PACKED as _PACKED
+
 cdef extern from "gemm.h":
     ctypedef void (*gemm_t)(int64_t m, int64_t n, int64_t depth, const float *a, int64_t a_row, int64_t a_depth,
                             const float *b, int64_t b_row, float *c, int64_t c_row, int accumulate) noexcept nogil
     gemm_t gemm_for_host() noexcept nogil
 
+cdef extern from "transpose.h":
+    void transpose(const float *source, int64_t source_row, float *target, int64_t target_row, int64_t rows,
+                   int64_t columns) noexcept nogil
+
 cdef gemm_t gemm = gemm_for_host()
+cdef int64_t PACKED = _PACKED
 
 cdef struct LinearForward:
     const float *x  # M I
@@ -40,12 +47,10 @@ cdef inline int64_t tile_start(int64_t task, int64_t columns, int64_t tile_rows,
 
 
 cdef void linear_forward_pack(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
-    """packed[i, o] = w[o, i]; a task transposes TILE_COLUMNS outputs."""
+    """packed[i, o] = w[o, i]; a task transposes PACKED outputs."""
     cdef const LinearForward *a = <const LinearForward *> args
-    cdef int64_t i, o
-    for i in range(a.I):
-        for o in range(begin * a.TILE_COLUMNS, min(end * a.TILE_COLUMNS, a.O)):
-            a.packed[i * a.O + o] = a.w[o * a.I + i]
+    cdef int64_t first = begin * PACKED, last = min(end * PACKED, a.O)
+    transpose(a.w + first * a.I, a.I, a.packed + first, a.O, last - first, a.I)
 
 
 cdef void linear_forward(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:

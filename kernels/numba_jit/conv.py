@@ -5,7 +5,7 @@ Depthwise convolutions have one input channel a group, too few for a matrix prod
 
 from __future__ import annotations
 
-from ..ops import BLOCK
+from ..ops import BLOCK, PACKED
 from .compiler import inline, kernel
 from .depthwise import (  # noqa: F401 - stages of this module's operations
     depthwise_conv2d_backward_data,
@@ -17,7 +17,7 @@ from .depthwise import (  # noqa: F401 - stages of this module's operations
 )
 from .exponential import ZERO
 from .gemm import gemm
-from .memory import at, at_most, copy, fill
+from .memory import at, at_most, copy, fill, transpose
 
 
 @inline
@@ -38,13 +38,14 @@ def _gather_row(row, inside, iw, W, C, channels, S, step, target):  # type: igno
 
 
 @kernel
-def conv2d_forward_pack(w, packed, KG, DEPTH, begin, end):  # type: ignore[no-untyped-def]
-    """packed[g, (r, s, c), k] = w[g * KG + k, r, s, c]; a task packs one group."""
-    for g in range(begin, end):
-        for d in range(DEPTH):
-            source, target = at(w, g * KG * DEPTH + d), at(packed, (g * DEPTH + d) * KG)
-            for k in range(KG):
-                target[k] = source[k * DEPTH]
+def conv2d_forward_pack(w, packed, K, KG, DEPTH, begin, end):  # type: ignore[no-untyped-def]
+    """packed[g, (r, s, c), k] = w[g * KG + k, r, s, c]; a task packs PACKED channels, group by group."""
+    k, last = begin * PACKED, at_most(end * PACKED, K)
+    while k < last:
+        g, within = k // KG, k % KG
+        count = at_most(last - k, KG - within)
+        transpose(at(w, k * DEPTH), DEPTH, at(packed, g * DEPTH * KG + within), KG, count, DEPTH)
+        k += count
 
 
 @kernel
@@ -77,12 +78,11 @@ def conv2d_forward(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def conv2d_backward_data_pack(w, packed, CG, KG, TAPS, begin, end):  # type: ignore[no-untyped-def]
-    """packed[g, (r, s), k, c] = w[g * KG + k, r, s, c]; a task packs one group."""
-    for g in range(begin, end):
+def conv2d_backward_data_pack(w, packed, K, CG, KG, TAPS, begin, end):  # type: ignore[no-untyped-def]
+    """packed[g, (r, s), k, c] = w[g * KG + k, r, s, c]; a task packs PACKED channels."""
+    for k in range(begin * PACKED, at_most(end * PACKED, K)):
         for t in range(TAPS):
-            for k in range(KG):
-                copy(at(w, ((g * KG + k) * TAPS + t) * CG), at(packed, ((g * TAPS + t) * KG + k) * CG), CG)
+            copy(at(w, (k * TAPS + t) * CG), at(packed, ((k // KG * TAPS + t) * KG + k % KG) * CG), CG)
 
 
 @inline

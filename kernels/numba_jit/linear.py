@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from ..ops import PACKED
 from .compiler import inline, kernel
 from .gemm import gemm
-from .memory import at, at_most, copy
+from .memory import at, at_most, copy, transpose
 
 
 @inline
@@ -15,13 +16,10 @@ def _tile(task, columns, TILE_ROWS, TILE_COLUMNS):  # type: ignore[no-untyped-de
 
 
 @kernel
-def linear_forward_pack(w, packed, I, O, TILE_COLUMNS, begin, end):  # type: ignore[no-untyped-def]
-    """packed[i, o] = w[o, i]; a task transposes TILE_COLUMNS outputs."""
-    first, last = begin * TILE_COLUMNS, at_most(end * TILE_COLUMNS, O)
-    for i in range(I):
-        source, target = at(w, first * I + i), at(packed, i * O + first)
-        for o in range(last - first):
-            target[o] = source[o * I]
+def linear_forward_pack(w, packed, I, O, begin, end):  # type: ignore[no-untyped-def]
+    """packed[i, o] = w[o, i]; a task transposes PACKED outputs."""
+    first, last = begin * PACKED, at_most(end * PACKED, O)
+    transpose(at(w, first * I), I, at(packed, first), O, last - first, I)
 
 
 @kernel
