@@ -11,6 +11,7 @@ closures over intrinsics, and holds pickles.
 
 from __future__ import annotations
 
+import dis
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -56,9 +57,16 @@ RUNTIME_SYMBOLS = {"memset", "memcpy", "memmove", "expf", "exp", "logf", "log", 
 
 
 def kernel(function: Callable[..., None]) -> Callable[..., None]:
-    """Mark `function` as a kernel of this module. It stays plain Python until `address` compiles it."""
+    """Mark `function` as a kernel of this module. It stays plain Python until `compile_object` compiles it."""
+    _refuse_raise(function)
     function.is_kernel = True  # type: ignore[attr-defined]
     return function
+
+
+def _refuse_raise(function: Callable[..., Any]) -> None:
+    """Nobody looks at what a kernel returns: an error would go unnoticed."""
+    if any(instruction.opname == "RAISE_VARARGS" for instruction in dis.get_instructions(function)):
+        raise TypeError(f"{function.__module__}.{function.__name__} raises or asserts: kernels trust what they get")
 
 
 def inline(function: Callable[..., Any]) -> Any:
@@ -67,6 +75,7 @@ def inline(function: Callable[..., Any]) -> Any:
     They are never called from Python, so neither wrappers nor machine code of their own are made: that would double the
     time a kernel takes to compile.
     """
+    _refuse_raise(function)
     without_wrappers = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
     return _OnlyCalledByKernels(function, {**OPTIONS, **without_wrappers, "fastmath": FASTMATH, "nopython": True})
 
@@ -203,7 +212,8 @@ def compile_object(function: Callable[..., None], op: Operation, algorithm: str)
 
     Raises
     ------
-    RuntimeError : the kernel needs something of Numba or Python at run time (it allocates, raises or prints).
+    RuntimeError : the kernel needs something of Numba or Python at run time, e.g. prints.
+    numba.TypingError : it is no Numba code, or allocates.
     """
     flags: Any = Flags()
     flags.release_gil = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = flags.no_compile = True
@@ -219,7 +229,7 @@ def compile_object(function: Callable[..., None], op: Operation, algorithm: str)
     for item in module.functions:
         if item.is_declaration and not item.name.startswith("llvm.") and item.name not in RUNTIME_SYMBOLS:
             raise RuntimeError(f"{function.__module__}.{function.__name__} calls {item.name}: a kernel may not "
-                               "allocate, raise or call back")  # fmt: skip
+                               "call back")  # fmt: skip
         if not item.is_declaration and item.name != "kernel":
             item.linkage = "internal"
     return target_machine().emit_object(module)
