@@ -3,6 +3,13 @@
 from importlib import import_module as _import_module
 from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
 from importlib.metadata import version as _version
+from importlib.util import find_spec as _find_spec
+
+if _find_spec("nnfast.kernels") is None:
+    raise ImportError(
+        f"nnfast was imported from its source folder {__path__[0]}, where the compiled kernels are not. "
+        "Run Python from another folder, or install with: pip install -e ."
+    )
 
 from . import creation, dispatch, dtypes, functional, grad_mode, nn, optim, random, tape
 from .creation import (

@@ -6,6 +6,7 @@ import ast
 import doctest
 import importlib
 import pkgutil
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -122,6 +123,14 @@ def test_examples_in_docstrings(name):
     with nnfast.backend("reference"):
         failures, _ = doctest.testmod(importlib.import_module(name), optionflags=doctest.NORMALIZE_WHITESPACE)
     assert failures == 0
+
+
+def test_import_from_a_source_folder_says_what_to_do(tmp_path):
+    shutil.copytree(ROOT / "nnfast", tmp_path / "nnfast", ignore=shutil.ignore_patterns("__pycache__"))
+    done = subprocess.run([sys.executable, "-S", "-c", "import nnfast"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert f"imported from its source folder {tmp_path / 'nnfast'}" in done.stderr
+    assert "pip install -e ." in done.stderr
 
 
 def test_import_is_quick_and_compiles_nothing():

@@ -31,7 +31,8 @@ def test_curves(tmp_path):
     assert picture.shape == (400, 1000, 3)
     plot_curves(HISTORY | {"val_loss": [1.5, 1.2, 3.0]}, tmp_path / "b.png")
     assert not np.array_equal(pixels(tmp_path / "b.png")[:, :500], picture[:, :500])
-    assert np.array_equal(pixels(tmp_path / "b.png")[:, 520:], picture[:, 520:])
+    plot_curves(HISTORY | {"val_accuracy": [0.1, 0.2, 0.3]}, tmp_path / "c.png")
+    assert not np.array_equal(pixels(tmp_path / "c.png")[:, 520:], picture[:, 520:])
 
 
 @pytest.mark.parametrize("names", [["loss"], ["loss", "val_loss"], ["loss", "accuracy"]])
