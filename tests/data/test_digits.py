@@ -1,7 +1,7 @@
+from hashlib import sha256
 from importlib.resources import files
 
 import numpy as np
-import pytest
 
 from nnfast.data import digits
 
@@ -28,16 +28,21 @@ def test_the_split_is_fixed():
     assert test.labels[:12].tolist() == [0, 6, 3, 8, 1, 8, 4, 1, 5, 8, 9, 7]
 
 
-def test_the_images_are_scikit_learns_each_in_one_part():
-    datasets = pytest.importorskip("sklearn.datasets")
-    original = datasets.load_digits()
-    expected = sorted(
-        (label, *pixels) for label, pixels in zip(original.target.tolist(), original.data.tolist(), strict=True)
-    )
-    train, test = digits()
+def test_the_images_are_scikit_learns():
+    """SHA-256 of load_digits() of scikit-learn 1.9: images, then targets, as bytes."""
+    with files("nnfast.data").joinpath("digits.npz").open("rb") as stream, np.load(stream, allow_pickle=False) as held:
+        content = held["images"].tobytes() + held["labels"].tobytes()
+    assert sha256(content).hexdigest() == "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"
+
+
+def test_every_image_is_in_one_part():
+    with files("nnfast.data").joinpath("digits.npz").open("rb") as stream, np.load(stream, allow_pickle=False) as held:
+        expected = sorted(
+            (int(label), image.tobytes()) for label, image in zip(held["labels"], held["images"], strict=True)
+        )
     found = sorted(
-        (int(label), *(image.ravel() * 16).tolist())
-        for part in (train, test)
+        (int(label), (image * 16).astype(np.uint8).tobytes())
+        for part in digits()
         for image, label in zip(part.images, part.labels, strict=True)
     )
     assert found == expected
