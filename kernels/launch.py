@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -36,10 +36,17 @@ class Binding:
     sizes: Sizes
     attributes: Mapping[str, Any]
 
-    @property
+    @cached_property
     def layout(self) -> Layout:
+        """The argument block's layout."""
         return self.op.layout(self.algorithm)
 
+    @cached_property
+    def numbers(self) -> list[int]:
+        """The argument block's fields behind the addresses: sizes and attributes."""
+        return self.layout.numbers(self.sizes, self.attributes)
+
+    @cached_property
     def tasks(self) -> list[tuple[str, int]]:
         """The kernel and the number of tasks of every stage."""
         return [(stage.kernel, stage.tasks(self.sizes)) for stage in self.op.algorithms[self.algorithm].stages]
@@ -166,12 +173,12 @@ def run_compiled(binding: Binding, memory: dict[str, np.ndarray], backend: str, 
     chosen = binding.op.algorithms[binding.algorithm]
     addresses = {name: array.ctypes.data for name, array in memory.items()}
     per_worker = place_temporaries(chosen.workspace, chosen.scratch, binding.sizes, threads, allocate)
-    blocks = np.array([binding.layout.block(addresses | own, binding.sizes, binding.attributes)
+    blocks = np.array([binding.layout.addresses(addresses | own) + binding.numbers
                        for own in per_worker.addresses], np.int64)  # fmt: skip
     stride = blocks.shape[1] if len(blocks) > 1 else 0
     nodes = np.array(
         [(kernel_address(binding.op.name, binding.algorithm, stage, backend), blocks.ctypes.data, stride, tasks)
-         for stage, tasks in binding.tasks()], np.int64)  # fmt: skip
+         for stage, tasks in binding.tasks], np.int64)  # fmt: skip
     runtime.run(nodes, threads)
 
 

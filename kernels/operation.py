@@ -223,10 +223,13 @@ class Layout:
             position += FIELDS_OF_KIND[kinds.get(name, "int")]
         return offsets
 
-    def block(self, addresses: Mapping[str, int], sizes: Sizes, attributes: Mapping[str, Any]) -> list[int]:
-        """The fields' values."""
-        fields = [addresses[array.name] for array in self.arrays]
-        fields += [getattr(sizes, name) for name in self.sizes]
+    def addresses(self, of: Mapping[str, int]) -> list[int]:
+        """The values of the first fields: the arrays' addresses."""
+        return [of[array.name] for array in self.arrays]
+
+    def numbers(self, sizes: Sizes, attributes: Mapping[str, Any]) -> list[int]:
+        """The values of the fields behind them: sizes and attributes."""
+        fields = [getattr(sizes, name) for name in self.sizes]
         for item in self.attributes:
             value = attributes[item.name]
             if item.kind == "float":

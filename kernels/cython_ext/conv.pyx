@@ -15,6 +15,10 @@ cdef extern from "gemm.h":
                             const float *b, int64_t b_row, float *c, int64_t c_row, int accumulate) noexcept nogil
     gemm_t gemm_for_host() noexcept nogil
 
+cdef extern from "window.h" nogil:
+    void unfold_row(const float *row, bint inside, float *target, int64_t start, int64_t dilation, int64_t taps,
+                    int64_t size, int64_t pixel, int64_t channels) noexcept
+
 cdef extern from "transpose.h":
     void transpose(const float *source, int64_t source_row, float *target, int64_t target_row, int64_t rows,
                    int64_t columns) noexcept nogil
@@ -67,19 +71,6 @@ cdef inline bint pointwise(int64_t taps, const int64_t *stride, const int64_t *p
     return taps == 1 and stride[0] == 1 and stride[1] == 1 and padding[0] == 0 and padding[1] == 0
 
 
-cdef inline void gather_row(const float *row, bint inside, int64_t iw, int64_t W, int64_t C, int64_t channels, int64_t S,
-                            int64_t step, float *target) noexcept nogil:
-    """target = the S pixels (iw, iw + step, ...) of an image row, zeros outside the image."""
-    cdef int64_t s, at
-    for s in range(S):
-        at = iw + s * step
-        if inside and 0 <= at < W:
-            memcpy(target, row + at * C, channels * sizeof(float))
-        else:
-            memset(target, 0, channels * sizeof(float))
-        target += channels
-
-
 cdef void conv2d_forward_pack(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """packed[g, (r, s, c), k] = w[g * KG + k, r, s, c]; a task packs PACKED channels, group by group."""
     cdef const Conv2dForward *a = <const Conv2dForward *> args
@@ -115,9 +106,9 @@ cdef void conv2d_forward(const int64_t *args, int64_t begin, int64_t end) noexce
                     ow = pixel % a.OW
                     for r in range(a.R):
                         ih = oh * a.stride[0] - a.padding[0] + r * a.dilation[0]
-                        gather_row(a.x + (n * a.H + ih) * a.W * a.C + g * a.CG, 0 <= ih < a.H,
-                                   ow * a.stride[1] - a.padding[1], a.W, a.C, a.CG, a.S, a.dilation[1],
-                                   a.columns + i * a.DEPTH + r * a.S * a.CG)
+                        unfold_row(a.x + (n * a.H + ih) * a.W * a.C + g * a.CG, 0 <= ih < a.H,
+                                   a.columns + i * a.DEPTH + r * a.S * a.CG, ow * a.stride[1] - a.padding[1],
+                                   a.dilation[1], a.S, a.W, a.C, a.CG)
             gemm(rows, a.KG, a.DEPTH, matrix, matrix_row, 1, a.packed + g * a.DEPTH * a.KG, a.KG,
                  a.y + first * a.K + g * a.KG, a.K, a.B > 0)
 
@@ -237,9 +228,8 @@ cdef void conv2d_backward_weight(const int64_t *args, int64_t begin, int64_t end
                     oh = pixel // a.OW % a.OH
                     ow = pixel % a.OW
                     ih = oh * a.stride[0] - a.padding[0] + r * a.dilation[0]
-                    gather_row(a.x + (n * a.H + ih) * a.W * a.C + g * a.CG, 0 <= ih < a.H,
-                               ow * a.stride[1] - a.padding[1], a.W, a.C, a.CG, a.S, a.dilation[1],
-                               a.columns + i * a.DEPTH)
+                    unfold_row(a.x + (n * a.H + ih) * a.W * a.C + g * a.CG, 0 <= ih < a.H, a.columns + i * a.DEPTH,
+                               ow * a.stride[1] - a.padding[1], a.dilation[1], a.S, a.W, a.C, a.CG)
             gemm(a.KG, a.DEPTH, rows, a.dy + first * a.K + g * a.KG, 1, a.K, matrix, matrix_row,
                  a.partial + ((part * a.K + g * a.KG) * a.R + r) * a.DEPTH, a.R * a.DEPTH, block > start)
 

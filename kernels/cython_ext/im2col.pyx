@@ -1,11 +1,13 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """Windows of an image as rows of a matrix, and back. A pixel's channels are contiguous: they are what is moved."""
 from libc.stdint cimport int64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 cdef extern from "window.h" nogil:
     int64_t first_tap(int64_t start, int64_t dilation) noexcept
     int64_t end_tap(int64_t start, int64_t dilation, int64_t taps, int64_t size) noexcept
+    void unfold_row(const float *row, bint inside, float *target, int64_t start, int64_t dilation, int64_t taps,
+                    int64_t size, int64_t pixel, int64_t channels) noexcept
 
 
 cdef struct Im2col:
@@ -18,23 +20,6 @@ cdef struct Im2col:
     int64_t dilation[2]
 
 
-cdef inline void gather_taps(
-    const float *line, float *taps, int64_t start, int64_t dilation, int64_t S, int64_t W, int64_t C
-) noexcept nogil:
-    """One row of a window, S pixels, from one row of the image: zeros, what is inside, zeros."""
-    cdef int64_t first = first_tap(start, dilation), last = end_tap(start, dilation, S, W), s
-    if first >= last:
-        memset(taps, 0, S * C * sizeof(float))
-        return
-    memset(taps, 0, first * C * sizeof(float))
-    if dilation == 1:
-        memcpy(taps + first * C, line + (start + first) * C, (last - first) * C * sizeof(float))
-    else:
-        for s in range(first, last):
-            memcpy(taps + s * C, line + (start + s * dilation) * C, C * sizeof(float))
-    memset(taps + last * C, 0, (S - last) * C * sizeof(float))
-
-
 cdef void im2col(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """Copies; a task is one row (n, oh) of windows; no scratch."""
     cdef const Im2col *a = <const Im2col *> args
@@ -44,11 +29,8 @@ cdef void im2col(const int64_t *args, int64_t begin, int64_t end) noexcept nogil
         for ow in range(a.OW):
             for r in range(a.R):
                 h = task % a.OH * a.stride[0] - a.padding[0] + r * a.dilation[0]
-                if 0 <= h < a.H:
-                    gather_taps(a.x + (task // a.OH * a.H + h) * a.W * a.C, taps, ow * a.stride[1] - a.padding[1],
-                                a.dilation[1], a.S, a.W, a.C)
-                else:
-                    memset(taps, 0, a.S * a.C * sizeof(float))
+                unfold_row(a.x + (task // a.OH * a.H + h) * a.W * a.C, 0 <= h < a.H, taps,
+                           ow * a.stride[1] - a.padding[1], a.dilation[1], a.S, a.W, a.C, a.C)
                 taps += a.S * a.C
 
 

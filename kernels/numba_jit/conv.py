@@ -17,6 +17,7 @@ from .depthwise import (  # noqa: F401 - stages of this module's operations
 )
 from .exponential import ZERO
 from .gemm import gemm
+from .im2col import unfold_row
 from .memory import at, at_most, copy, fill, transpose
 
 
@@ -24,17 +25,6 @@ from .memory import at, at_most, copy, fill, transpose
 def _pointwise(R, S, stride, padding):  # type: ignore[no-untyped-def]
     """Whether the columns are the image itself."""
     return R * S == 1 and stride[0] == 1 and stride[1] == 1 and padding[0] == 0 and padding[1] == 0
-
-
-@inline
-def _gather_row(row, inside, iw, W, C, channels, S, step, target):  # type: ignore[no-untyped-def]
-    """target = the S pixels (iw, iw + step, ...) of an image row, zeros outside the image."""
-    for s in range(S):
-        column = iw + s * step
-        if inside and 0 <= column < W:
-            copy(at(row, column * C), at(target, s * channels), channels)
-        else:
-            fill(at(target, s * channels), ZERO, channels)
 
 
 @kernel
@@ -70,8 +60,7 @@ def conv2d_forward(  # type: ignore[no-untyped-def]
                     for r in range(R):
                         ih = oh * stride[0] - padding[0] + r * dilation[0]
                         iw, row = ow * stride[1] - padding[1], at(x, (n * H + ih) * W * C + g * CG)
-                        _gather_row(row, 0 <= ih < H, iw, W, C, CG, S, dilation[1],
-                                    at(columns, i * DEPTH + r * S * CG))  # fmt: skip
+                        unfold_row(row, 0 <= ih < H, at(columns, i * DEPTH + r * S * CG), iw, dilation[1], S, W, C, CG)
                 a, a_row = at(columns, 0), DEPTH
             gemm(rows, KG, DEPTH, a, a_row, 1, at(packed, g * DEPTH * KG), KG,
                  at(y, first * K + g * KG), K, 1 if B > 0 else 0)  # fmt: skip
@@ -174,8 +163,8 @@ def conv2d_backward_weight(  # type: ignore[no-untyped-def]
                     pixel = first + i
                     n, oh, ow = pixel // (OH * OW), pixel // OW % OH, pixel % OW
                     ih, iw = oh * stride[0] - padding[0] + r * dilation[0], ow * stride[1] - padding[1]
-                    _gather_row(at(x, (n * H + ih) * W * C + g * CG), 0 <= ih < H, iw, W, C, CG, S, dilation[1],
-                                at(columns, i * DEPTH))  # fmt: skip
+                    row = at(x, (n * H + ih) * W * C + g * CG)
+                    unfold_row(row, 0 <= ih < H, at(columns, i * DEPTH), iw, dilation[1], S, W, C, CG)
                 b, b_row = at(columns, 0), DEPTH
             gemm(KG, DEPTH, rows, at(dy, first * K + g * KG), 1, K, b, b_row,
                  at(partial, ((part * K + g * KG) * R + r) * DEPTH), R * DEPTH, 1 if block > start else 0)  # fmt: skip

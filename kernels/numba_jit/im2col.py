@@ -53,17 +53,23 @@ def window_at(position, tap, stride, dilation, count):  # type: ignore[no-untype
 
 
 @inline
-def _unfold_row(row, target, position, dilation, S, W, C):  # type: ignore[no-untyped-def]
-    """The S taps of a window in one row of x."""
+def unfold_row(row, inside, target, position, dilation, S, W, C, channels):  # type: ignore[no-untyped-def]
+    """The S taps of a window in one row of an image, zeros outside; of C channels a pixel, the first `channels`.
+
+    `inside` says whether the row itself is in the image.
+    """
+    if not inside:
+        fill(target, ZERO, S * channels)
+        return
     low, high = first_inside(position, dilation), first_outside(position, dilation, S, W)
     high = low if high < low else high
-    fill(target, ZERO, low * C)
-    if dilation == 1:
+    fill(target, ZERO, low * channels)
+    if dilation == 1 and channels == C:
         copy(at(row, (position + low) * C), at(target, low * C), (high - low) * C)
     else:
         for s in range(low, high):
-            copy(at(row, (position + s * dilation) * C), at(target, s * C), C)
-    fill(at(target, high * C), ZERO, (S - high) * C)
+            copy(at(row, (position + s * dilation) * C), at(target, s * channels), channels)
+    fill(at(target, high * channels), ZERO, (S - high) * channels)
 
 
 @kernel
@@ -75,10 +81,8 @@ def im2col(x, columns, H, W, C, OH, OW, R, S, stride, padding, dilation, begin, 
             for r in range(R):
                 h = oh * stride[0] - padding[0] + r * dilation[0]
                 target = at(columns, ((task * OW + ow) * R + r) * S * C)
-                if 0 <= h < H:
-                    _unfold_row(at(x, (n * H + h) * W * C), target, ow * stride[1] - padding[1], dilation[1], S, W, C)
-                else:
-                    fill(target, ZERO, S * C)
+                unfold_row(at(x, (n * H + h) * W * C), 0 <= h < H, target, ow * stride[1] - padding[1], dilation[1],
+                           S, W, C, C)  # fmt: skip
 
 
 @inline

@@ -60,6 +60,6 @@ ONE_TASK = {
 def test_every_stage_has_a_case_with_several_tasks() -> None:
     most: dict[str, int] = {}
     for case in cases():
-        for kernel, tasks in bind(case.op, case.arrays(), case.attributes).tasks():
+        for kernel, tasks in bind(case.op, case.arrays(), case.attributes).tasks:
             most[kernel] = max(tasks, most.get(kernel, 0))
     assert {kernel for kernel, tasks in most.items() if tasks < 2} == ONE_TASK

@@ -17,7 +17,7 @@ from nnfast.kernels.threads import set_num_threads
 
 KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 SEVERAL = [
-    case for case in cases() if any(tasks > 1 for _, tasks in bind(case.op, case.arrays(), case.attributes).tasks())
+    case for case in cases() if any(tasks > 1 for _, tasks in bind(case.op, case.arrays(), case.attributes).tasks)
 ]
 Arrays = dict[str, np.ndarray]
 
@@ -71,7 +71,7 @@ class Call:
 
         self.temporaries = place_temporaries(chosen.workspace, chosen.scratch, sizes, 1, allocate)
         addresses = {name: array.ctypes.data for name, array in (self.arrays | self.results).items()}
-        fields = self.binding.layout.block(addresses | self.temporaries.addresses[0], sizes, case.attributes)
+        fields = self.binding.layout.addresses(addresses | self.temporaries.addresses[0]) + self.binding.numbers
         self.block = np.array(fields, np.int64)
 
     def run(self, stage: str, begin: int, end: int) -> None:
@@ -106,7 +106,7 @@ def test_same_bits_for_any_order_and_grouping_of_tasks(case: Case, backend: str,
     rng = np.random.default_rng(0)
     for way in ("one by one", "in groups"):
         call = Call(case, backend)
-        for stage, tasks in call.binding.tasks():
+        for stage, tasks in call.binding.tasks:
             for begin, end in groups(tasks, way, rng) if tasks else []:
                 call.run(stage, begin, end)
         assert_same_bits(without_denormals(call.results), expected, f"{case.id}, tasks {way}")
@@ -117,7 +117,7 @@ def test_an_empty_range_of_tasks_writes_nothing(backend: str) -> None:
     for op in OPS:
         call = Call(cases_of(op)[-1], backend)
         before = {name: array.tobytes() for name, array in call.results.items()}
-        for stage, tasks in call.binding.tasks():
+        for stage, tasks in call.binding.tasks:
             if tasks > 1:  # the executor calls a single task once, and never for nothing
                 call.run(stage, tasks // 2, tasks // 2)
         assert {name: array.tobytes() for name, array in call.results.items()} == before, op
