@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from .fused import NO_ACTIVATION, RELU, RELU6
 from .operation import DTYPES
 from .ops import BLOCK, OPS, convolved, pooled
 
@@ -97,7 +98,7 @@ def cases() -> tuple[Case, ...]:
     >>> {case.op for case in cases()} == set(OPS)
     True
     """
-    groups = (_convolution, _columns, _max_pool, _avg_pool, _adaptive_pool, _linear, _activation, _dropout,
+    groups = (_convolution, _fused, _columns, _max_pool, _avg_pool, _adaptive_pool, _linear, _activation, _dropout,
               _arithmetic, _copy_strided, _reduction, _softmax, _losses, _batch_norm, _optimizers)  # fmt: skip
     found = [case for group in groups for case in group()]
     order = {name: position for position, name in enumerate(OPS)}
@@ -195,6 +196,76 @@ def _convolution() -> Iterator[Case]:
         yield Case("conv2d_backward_weight", name, {"x": x, "dy": dy}, {"kernel_size": g.kernel} | rest, g.large)
 
 
+LOAD, COMPOSE, SUM = "load", "compose", "sum"
+"""What a case fuses, besides the activation: scale and shift, a composed gradient, sums around a centre."""
+ALL = frozenset({LOAD, COMPOSE, SUM})
+FUSED: dict[str, tuple[_Window, int, frozenset[str]]] = {
+    "one of everything": (_Window(1, (1, 1), 1, 1, (1, 1)), RELU, ALL),
+    "nothing fused": (_Window(2, (5, 6), 17, 16, (3, 3), padding=(1, 1)), NO_ACTIVATION, frozenset()),
+    "nothing fused depthwise": (
+        _Window(1, (5, 6), 17, 17, (3, 3), padding=(1, 1), groups=17), NO_ACTIVATION, frozenset()),
+    "3x3 c16 k16 relu": (_Window(2, (5, 6), 16, 16, (3, 3), padding=(1, 1), bias=False), RELU, ALL),
+    "3x3 c17 k33 relu6": (_Window(1, (7, 9), 17, 33, (3, 3), padding=(1, 1)), RELU6, ALL),
+    "3x3 c33 k31 relu": (_Window(1, (6, 4), 33, 31, (3, 3), padding=(1, 1), bias=False), RELU, ALL),
+    "3x3 no padding relu6": (_Window(3, (6, 7), 5, 15, (3, 3)), RELU6, ALL),
+    "3x3 padding larger than needed relu": (_Window(1, (3, 2), 3, 16, (3, 3), padding=(4, 5)), RELU, ALL),
+    "3x3 relu alone": (_Window(2, (5, 5), 16, 17, (3, 3), padding=(1, 1)), RELU, frozenset()),
+    "3x3 relu6 and sums": (_Window(2, (5, 5), 16, 17, (3, 3), padding=(1, 1)), RELU6, frozenset({SUM})),
+    "3x3 scale alone": (_Window(1, (6, 5), 16, 17, (3, 3), padding=(1, 1)), NO_ACTIVATION, frozenset({LOAD})),
+    "3x3 sums alone": (_Window(1, (6, 5), 16, 17, (3, 3), padding=(1, 1)), NO_ACTIVATION, frozenset({SUM})),
+    "3x3 gradient alone": (_Window(1, (6, 5), 16, 17, (3, 3), padding=(1, 1)), NO_ACTIVATION, frozenset({COMPOSE})),
+    "3x3 dilation 2 relu": (_Window(1, (7, 8), 3, 16, (3, 3), (1, 1), (2, 2), (2, 2)), RELU, ALL),
+    "3x3 stride 2 relu": (_Window(2, (8, 7), 17, 33, (3, 3), (2, 2), (1, 1), bias=False), RELU, ALL),
+    "2x2 stride 3 skips pixels relu6": (_Window(2, (7, 9), 3, 5, (2, 2), (3, 3)), RELU6, ALL),
+    "1x1 c33 k16 relu": (_Window(2, (5, 4), 33, 16, (1, 1), bias=False), RELU, ALL),
+    "1x1 stride 2 relu6": (_Window(2, (6, 7), 16, 31, (1, 1), (2, 2)), RELU6, ALL),
+    "5x5 relu": (_Window(1, (7, 6), 6, 16, (5, 5), padding=(2, 2)), RELU, ALL),
+    "groups 2 relu6": (_Window(2, (5, 4), 6, 34, (3, 3), padding=(1, 1), groups=2), RELU6, ALL),
+    "rows of a linear layer relu": (_Window(33, (1, 1), 31, 17, (1, 1)), RELU, ALL),
+    "depthwise c16 relu6": (_Window(2, (6, 5), 16, 16, (3, 3), padding=(1, 1), groups=16, bias=False), RELU6, ALL),
+    "depthwise c33 stride 2 relu": (_Window(2, (8, 7), 33, 33, (3, 3), (2, 2), (1, 1), groups=33), RELU, ALL),
+    "depthwise c17 5x5 relu6": (_Window(1, (6, 7), 17, 17, (5, 5), padding=(2, 2), groups=17), RELU6, ALL),
+    "depthwise c31 5x5 stride 2 relu": (_Window(1, (9, 8), 31, 31, (5, 5), (2, 2), (2, 2), groups=31), RELU, ALL),
+    "depthwise relu alone": (_Window(1, (5, 5), 15, 15, (3, 3), padding=(1, 1), groups=15), RELU, frozenset()),
+    "depthwise many pixels relu": (_Window(2, (33, 17), 4, 4, (3, 3), padding=(1, 1), groups=4), RELU, ALL),
+    "many pixels relu6": (_Window(2, (33, 34), 2, 3, (3, 3), padding=(1, 1)), RELU6, ALL),
+    "many pixels stride 2 relu": (_Window(2, (43, 41), 2, 3, (3, 3), (2, 2), (1, 1)), RELU, ALL),
+    "no images": (_Window(0, (4, 4), 3, 5, (3, 3), padding=(1, 1)), RELU, ALL),
+    "deep relu": (_Window(1, (6, 7), 48, 66, (3, 3), padding=(1, 1), large=True), RELU, ALL),
+    "wide relu6": (_Window(2, (29, 31), 16, 48, (3, 3), padding=(1, 1), large=True), RELU6, ALL),
+}  # fmt: skip
+
+
+def _fused() -> Iterator[Case]:
+    for name, (g, activation, fused) in FUSED.items():
+        draw = Draw("fused_conv2d", name)
+
+        def optional(part: str, *shape: int, draw: Draw = draw, fused: frozenset[str] = fused) -> np.ndarray:
+            return draw.normal(*shape) if part in fused else np.zeros(0)
+
+        x, dy = draw.normal(g.n, *g.hw, g.c), draw.normal(g.n, *g.out, g.k)
+        w, b = draw.normal(g.k, *g.kernel, g.c // g.groups), draw.normal(g.k if g.bias else 0)
+        spread = 5.0 if activation == RELU6 else 1.0  # so that some numbers are above 6
+        if LOAD not in fused:
+            x = rounded(spread * x)
+        # Of either sign, and no channel in which every pixel is on the same side of the kink.
+        scale = spread * draw.positive(g.c) * draw.rng.choice([-1.0, 1.0], g.c) if LOAD in fused else np.zeros(0)
+        load = {"scale": rounded(scale), "shift": rounded(0.3 * optional(LOAD, g.c))}
+        gradient = {"z": optional(COMPOSE, *dy.shape)} | {
+            key: optional(COMPOSE, g.k) for key in ("slope", "factor", "offset")
+        }
+        # Around numbers as far from 0 as y itself.
+        centre = rounded(spread * math.sqrt(w[:1].size) * optional(SUM, g.k))
+        rest = {"activation": activation, **g.attributes, "groups": g.groups}
+        yield Case("fused_conv2d_forward", name, {"x": x, "w": w, "b": b, **load, "centre": centre}, rest, g.large)
+        seen = x if activation != NO_ACTIVATION or SUM in fused else np.zeros(0)
+        yield Case("fused_conv2d_backward_data", name,
+                   {"dy": dy, "w": w, **gradient, "x": seen, **load, "centre": optional(SUM, g.c)},
+                   {"size": g.hw, **rest}, g.large)  # fmt: skip
+        yield Case("fused_conv2d_backward_weight", name, {"x": x, "dy": dy, **load, **gradient},
+                   {"kernel_size": g.kernel, **rest}, g.large)  # fmt: skip
+
+
 def _columns() -> Iterator[Case]:
     chosen = [name for name, g in CONVOLUTIONS.items() if g.groups == 1 and g.c <= 17 and not g.large]
     for name in chosen:
@@ -247,7 +318,7 @@ def _max_pool() -> Iterator[Case]:
         rows, columns = (_valid_tap(draw, size, length, *rest)
                          for (size, *rest), length in zip(geometry, out, strict=True))  # fmt: skip
         argmax = np.broadcast_to((rows[:, None] * kernel[1] + columns)[None, :, :, None], (n, *out, c))
-        yield Case("max_pool2d_backward", name, {"dy": draw.normal(n, *out, c), "argmax": argmax.astype(np.uint16)},
+        yield Case("max_pool2d_backward", name, {"dy": draw.normal(n, *out, c), "argmax": argmax.astype(np.uint8)},
                    {"size": hw} | window)  # fmt: skip
 
 

@@ -3,79 +3,37 @@
 from __future__ import annotations
 
 import math
+import mmap
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import numpy as np
 
 from . import runtime
-from .backends import current_backend, kernel_address, reference_function
-from .operation import DTYPES, Array, Layout, Operation, Sizes
+from .backends import current_backend, reference_function
+from .binding import ALIGNMENT, Binding, bind
+from .blocking import blocks
+from .choice import choose
+from .operation import DTYPES, Array, Operation
 from .ops import OPS
 from .threads import get_num_threads
 
-ALIGNMENT = 64  # bytes: a cache line, and the widest vector
-
+LARGE = 1 << 16  # bytes
 Allocate = Callable[[str, tuple[int, ...], np.dtype], np.ndarray]
 
 
 def _empty(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    return np.empty(shape, dtype)
-
-
-@dataclass(frozen=True)
-class Binding:
-    """An operation with all its sizes and attributes known, but no memory yet."""
-
-    op: Operation
-    algorithm: str
-    sizes: Sizes
-    attributes: Mapping[str, Any]
-
-    @cached_property
-    def layout(self) -> Layout:
-        """The argument block's layout."""
-        return self.op.layout(self.algorithm)
-
-    @cached_property
-    def numbers(self) -> list[int]:
-        """The argument block's fields behind the addresses: sizes and attributes."""
-        return self.layout.numbers(self.sizes, self.attributes)
-
-    @cached_property
-    def tasks(self) -> list[tuple[str, int]]:
-        """The kernel and the number of tasks of every stage."""
-        return [(stage.kernel, stage.tasks(self.sizes)) for stage in self.op.algorithms[self.algorithm].stages]
-
-
-@lru_cache(maxsize=4096)
-def _bind(name: str, shapes: tuple[tuple[int, ...], ...], attributes: tuple[tuple[str, Any], ...]) -> Binding:
-    op = OPS[name]
-    named = dict(attributes)
-    names = (array.name for array in op.inputs + op.updates)
-    sizes = op.bind(dict(zip(names, shapes, strict=True)), named)
-    return Binding(op, op.algorithm_for(sizes), sizes, named)
-
-
-def bind(name: str, arrays: Mapping[str, np.ndarray], attributes: Mapping[str, Any]) -> Binding:
-    """The operation called `name` for the shapes of `arrays` (its inputs and updates) and `attributes`.
-
-    Raises
-    ------
-    ValueError : shapes that contradict the declaration.
-    TypeError : an array or attribute that is missing or unknown.
-    """
-    op = OPS[name]
-    wanted = [array.name for array in op.inputs + op.updates]
-    given = [*arrays, *attributes]
-    expected = [*wanted, *(item.name for item in op.attributes)]
-    if sorted(given) != sorted(expected):
-        raise TypeError(f"{name}: takes {', '.join(expected)}; got {', '.join(given)}")
-    return _bind(name, tuple(arrays[key].shape for key in wanted), tuple(sorted(attributes.items())))
+    """Memory that begins at a cache line, which NumPy's own does not: kernels write large results around the caches."""
+    dtype = np.dtype(dtype)
+    size = math.prod(shape) * dtype.itemsize
+    if size < LARGE:
+        return np.empty(shape, dtype)
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 def _check(op: Operation, array: Array, value: np.ndarray, floating: np.dtype, writable: bool) -> None:
@@ -111,6 +69,7 @@ def run(
     outputs: Mapping[str, np.ndarray] | None = None,
     backend: str | None = None,
     allocate: Allocate = _empty,
+    algorithm: str | None = None,
 ) -> dict[str, np.ndarray]:
     """Run an operation now and return its outputs.
 
@@ -122,13 +81,14 @@ def run(
     outputs : memory for the outputs; what is missing is allocated.
     backend : the current one if None.
     allocate : called as ``allocate(name, shape, dtype)`` for outputs; for workspace and scratch too if it is given.
+    algorithm : a key of the operation's algorithms; `choice.py` chooses if None.
 
     Raises
     ------
     TypeError, ValueError : arrays that contradict the declaration; the message names operation and array.
     """
     backend = backend or current_backend()
-    binding = bind(name, arrays, attributes)
+    binding = bind(name, arrays, attributes, algorithm)
     op = binding.op
     floating = floating_dtype(op, arrays, backend)
     for array in op.inputs:
@@ -136,8 +96,7 @@ def run(
     for array in op.updates:
         _check(op, array, arrays[array.name], floating, writable=True)
     results = {}
-    for array in op.outputs:
-        shape = array.shape(binding.sizes)
+    for array, shape in binding.outputs:
         given = None if outputs is None else outputs.get(array.name)
         if given is None:
             given = allocate(array.name, shape, floating if array.dtype == "float" else DTYPES[array.dtype])
@@ -150,7 +109,16 @@ def run(
         with _single_threaded_blas():
             reference_function(op)(**memory, **attributes)
     else:
-        run_compiled(binding, memory, backend, None if allocate is _empty else allocate)
+        own = None if allocate is _empty else allocate
+        if algorithm is None and op.candidates:
+
+            def seconds(rival: str) -> float:
+                start = time.perf_counter()
+                run_compiled(bind(name, arrays, attributes, rival), memory, backend, own)
+                return time.perf_counter() - start
+
+            binding = bind(name, arrays, attributes, choose(op, binding.sizes, binding.key, backend, seconds))
+        run_compiled(binding, memory, backend, own)
     return results
 
 
@@ -170,62 +138,59 @@ _blas: Any = None
 def run_compiled(binding: Binding, memory: dict[str, np.ndarray], backend: str, allocate: Allocate | None) -> None:
     """Run a bound operation's compiled kernels over `memory` (every input, update and output)."""
     threads = runtime.usable_threads(get_num_threads())
-    chosen = binding.op.algorithms[binding.algorithm]
-    addresses = {name: array.ctypes.data for name, array in memory.items()}
-    per_worker = place_temporaries(chosen.workspace, chosen.scratch, binding.sizes, threads, allocate)
-    blocks = np.array([binding.layout.addresses(addresses | own) + binding.numbers
-                       for own in per_worker.addresses], np.int64)  # fmt: skip
-    stride = blocks.shape[1] if len(blocks) > 1 else 0
-    nodes = np.array(
-        [(kernel_address(binding.op.name, binding.algorithm, stage, backend), blocks.ctypes.data, stride, tasks)
-         for stage, tasks in binding.tasks], np.int64)  # fmt: skip
+    temporaries, owners = place_temporaries(binding, threads, allocate)
+    arguments = np.repeat(binding.block[None], len(temporaries), axis=0)
+    own = len(binding.op.arrays)
+    arguments[:, :own] = [_address(memory[array.name]) for array in binding.op.arrays]
+    arguments[:, own : own + temporaries.shape[1]] = temporaries
+    nodes = binding.nodes(backend).copy()
+    nodes[:, 1] = _address(arguments)
+    nodes[:, 2] = arguments.shape[1] if len(arguments) > 1 else 0
     runtime.run(nodes, threads)
+    del owners  # not before the kernels have ended
 
 
-@dataclass(frozen=True)
-class Temporaries:
-    """Addresses of workspace and scratch, one mapping per worker (a single one if there is no scratch)."""
-
-    addresses: list[dict[str, int]]
-    owners: list[np.ndarray]
+def _address(array: np.ndarray) -> int:
+    return array.__array_interface__["data"][0]
 
 
 _arena = threading.local()
+HUGE = 1 << 21  # bytes of a huge page
 
 
 def _arena_memory(size: int) -> np.ndarray:
-    """At least `size` bytes that belong to this Python thread and are used again by its next call."""
+    """At least `size` bytes that belong to this Python thread and are used again by its next call.
+
+    They are mapped in huge pages where the system has them: scratch is strided over, and a page is looked up each time.
+    """
     memory = getattr(_arena, "memory", None)
     if memory is None or memory.nbytes < size:
-        memory = _arena.memory = np.empty(size, np.uint8)
+        mapping = mmap.mmap(-1, max(1, blocks(size, HUGE)) * HUGE)
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            with suppress(OSError):  # a kernel without them
+                mapping.madvise(mmap.MADV_HUGEPAGE)
+        memory = _arena.memory = np.frombuffer(mapping, np.uint8)
     return memory
 
 
 def place_temporaries(
-    workspace: Sequence[Array], scratch: Sequence[Array], sizes: Sizes, threads: int, allocate: Allocate | None
-) -> Temporaries:
-    """Give every workspace array one place and every scratch array one place per worker."""
-    wanted = [("", array) for array in workspace]
-    workers = threads if scratch else 1
-    wanted += [(f"#{worker}", array) for worker in range(workers) for array in scratch]
-    owners: list[np.ndarray] = []
-    placed: dict[str, int] = {}
-    if allocate is not None:
-        for suffix, array in wanted:
-            owners.append(allocate(array.name + suffix, array.shape(sizes), DTYPES[array.dtype]))
-            placed[array.name + suffix] = owners[-1].ctypes.data
-    else:
-        lengths = [math.prod(array.shape(sizes)) * DTYPES[array.dtype].itemsize for _, array in wanted]
-        steps = [-(-length // ALIGNMENT) * ALIGNMENT for length in lengths]
-        owners.append(_arena_memory(sum(steps) + ALIGNMENT))
-        address = -(-owners[0].ctypes.data // ALIGNMENT) * ALIGNMENT
-        for (suffix, array), step in zip(wanted, steps, strict=True):
-            placed[array.name + suffix] = address
-            address += step
-    shared = {array.name: placed[array.name] for array in workspace}
-    return Temporaries(
-        [shared | {array.name: placed[f"{array.name}#{worker}"] for array in scratch} for worker in range(workers)],
-        owners)  # fmt: skip
+    binding: Binding, threads: int, allocate: Allocate | None
+) -> tuple[np.ndarray, Sequence[np.ndarray]]:
+    """The addresses of workspace and scratch, a row for each worker, and the arrays that own the memory."""
+    offsets, size = binding.placed(threads)
+    if allocate is None:
+        arena = _arena_memory(size)
+        return offsets + _address(arena), (arena,)
+    owners: dict[str, np.ndarray] = {}
+    addresses = offsets.copy()
+    shared = len(binding.op.algorithms[binding.algorithm].workspace)
+    for worker in range(len(offsets)):
+        for i, (array, shape) in enumerate(binding.temporaries):
+            name = array.name if i < shared else f"{array.name}#{worker}"
+            if name not in owners:
+                owners[name] = allocate(name, shape, DTYPES[array.dtype])
+            addresses[worker, i] = _address(owners[name])
+    return addresses, list(owners.values())
 
 
 def get(name: str, backend: str | None = None) -> Callable[..., Any]:

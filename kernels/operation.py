@@ -3,7 +3,8 @@
 A kernel is ``void kernel(const int64_t *args, int64_t begin, int64_t end)``. ``args`` holds 8-byte fields, in order:
 
 1. the address of every array: inputs, updates, outputs, then the algorithm's workspace and scratch;
-2. every size, once, in the order in which it first appears in the array specifications, then those only derived;
+2. every size, once, in the order in which it first appears in the array specifications, then those only derived, for
+   the operation and for the algorithm;
 3. every attribute: an ``int`` is one field, a ``float`` one (the bits of a double), a ``pair`` two, a ``six`` six.
 
 Arrays are C-contiguous. Array specifications are text: ``"x: N H W C; target(int64): N"``. A capital name is a size, a
@@ -24,8 +25,9 @@ from typing import Any
 
 import numpy as np
 
-DTYPES: dict[str, np.dtype[Any]] = {name: np.dtype(name) for name in ("int64", "uint64", "uint16")} | {
+DTYPES: dict[str, np.dtype[Any]] = {name: np.dtype(name) for name in ("int64", "uint64", "uint8")} | {
     "float": np.dtype("float32"), "double": np.dtype("float64")}  # fmt: skip
+COMPILED = ("numba", "cython")
 FIELDS_OF_KIND = {"int": 1, "float": 1, "pair": 2, "six": 6}
 
 Sizes = SimpleNamespace
@@ -96,16 +98,31 @@ class Algorithm:
     stages : the kernels, in order; all read the same argument block.
     workspace : arrays shared by all tasks (packed weights, partial results).
     scratch : arrays of which every worker has its own; their contents never outlive a task.
+    derive : sizes of its own, after those of the operation, in the order in which they are computed.
+    backends : the compiled backends that have its kernels.
+    suits : whether it can compute an operation of given sizes.
     """
 
     stages: tuple[Stage, ...]
     workspace: tuple[Array, ...] = ()
     scratch: tuple[Array, ...] = ()
+    derive: Mapping[str, Callable[[Sizes], int]] = field(default_factory=dict)
+    backends: tuple[str, ...] = COMPILED
+    suits: Callable[[Sizes], bool] = lambda sizes: True
+
+    def sizes(self, of: Sizes) -> Sizes:
+        """The sizes of the operation and this algorithm's own."""
+        sizes = Sizes(**vars(of))
+        for name, rule in self.derive.items():
+            setattr(sizes, name, rule(sizes))
+        return sizes
 
 
-def algorithm(*stages: tuple[str, Callable[[Sizes], int]], workspace: str = "", scratch: str = "") -> Algorithm:
+def algorithm(
+    *stages: tuple[str, Callable[[Sizes], int]], workspace: str = "", scratch: str = "", **rest: Any
+) -> Algorithm:
     """An `Algorithm` from ``(kernel name, tasks)`` pairs and array specifications."""
-    return Algorithm(tuple(Stage(*stage) for stage in stages), _arrays(workspace), _arrays(scratch))
+    return Algorithm(tuple(Stage(*stage) for stage in stages), _arrays(workspace), _arrays(scratch), **rest)
 
 
 @dataclass(frozen=True)
@@ -122,7 +139,9 @@ class Operation:
     either : sizes that may take one of two values, e.g. ``{"B": (0, "K")}``: an absent array has length 0.
     derive : sizes that follow from bound sizes and attributes, in the order in which they are computed.
     algorithms : by name; the first is the default.
-    choose : the algorithm's name for given sizes, where there are several.
+    candidates : the names of the algorithms that may be the fastest for given sizes, the likeliest first, where there
+        are several; `choice.py` measures them.
+    flops : floating-point operations for given sizes, where they and not memory are the limit.
     """
 
     module: str
@@ -134,7 +153,8 @@ class Operation:
     attributes: tuple[Attribute, ...] = ()
     either: Mapping[str, tuple[int, int | str]] = field(default_factory=dict)
     derive: Mapping[str, Callable[[Sizes], int]] = field(default_factory=dict)
-    choose: Callable[[Sizes], str] | None = None
+    candidates: Callable[[Sizes], tuple[str, ...]] | None = None
+    flops: Callable[[Sizes], int] | None = None
 
     @cached_property
     def arrays(self) -> tuple[Array, ...]:
@@ -157,7 +177,10 @@ class Operation:
         for array in self.inputs + self.updates:
             self._bind_array(array, shapes[array.name], sizes)
         for name, rule in self.derive.items():
-            setattr(sizes, name, rule(sizes))
+            value = rule(sizes)
+            if getattr(sizes, name, value) != value:
+                raise ValueError(f"{self.name}: {self._owner(name)} has {name} = {getattr(sizes, name)}, expected {value}")
+            setattr(sizes, name, value)
         for name, allowed in self.either.items():
             values = [value if isinstance(value, int) else getattr(sizes, value) for value in allowed]
             if getattr(sizes, name) not in values:
@@ -170,6 +193,9 @@ class Operation:
             if hasattr(sizes, "SIZE") and shape != sizes.any_shape:
                 raise ValueError(f"{self.name}: {array.name} has shape {shape}, expected {sizes.any_shape}")
             sizes.any_shape, sizes.SIZE = shape, math.prod(shape)
+            return
+        if shape == (0,) and array.dims[0] in self.either:  # an absent array
+            setattr(sizes, array.dims[0], 0)
             return
         if len(shape) != len(array.dims):
             raise ValueError(f"{self.name}: {array.name} has shape {shape}, expected ({', '.join(array.dims)})")
@@ -184,15 +210,23 @@ class Operation:
     def _owner(self, size: str) -> str:
         return next(array.name for array in self.arrays if size in array.dims)
 
-    def algorithm_for(self, sizes: Sizes) -> str:
-        """The name of the algorithm that these sizes get."""
-        return self.choose(sizes) if self.choose else next(iter(self.algorithms))
+    def suitable(self, sizes: Sizes, backend: str) -> tuple[str, ...]:
+        """The names of the algorithms with which `backend` can compute these sizes."""
+        return tuple(name for name, item in self.algorithms.items() if backend in item.backends and item.suits(sizes))
+
+    def ranked(self, sizes: Sizes, backend: str) -> tuple[str, ...]:
+        """The suitable algorithms that may be the fastest, the likeliest first."""
+        suitable = self.suitable(sizes, backend)
+        ranking = self.candidates(sizes) if self.candidates else ()
+        return tuple(name for name in ranking if name in suitable) or suitable[:1]
 
     def layout(self, name: str) -> Layout:
         """The argument block of the algorithm called `name`."""
         chosen = self.algorithms[name]
         arrays = self.arrays + chosen.workspace + chosen.scratch
-        return Layout(arrays, tuple(dict.fromkeys([*_size_names(arrays), *self.derive])), self.attributes)
+        return Layout(
+            arrays, tuple(dict.fromkeys([*_size_names(arrays), *self.derive, *chosen.derive])), self.attributes
+        )
 
 
 def _size_names(arrays: Iterable[Array]) -> list[str]:
@@ -223,10 +257,6 @@ class Layout:
             position += FIELDS_OF_KIND[kinds.get(name, "int")]
         return offsets
 
-    def addresses(self, of: Mapping[str, int]) -> list[int]:
-        """The values of the first fields: the arrays' addresses."""
-        return [of[array.name] for array in self.arrays]
-
     def numbers(self, sizes: Sizes, attributes: Mapping[str, Any]) -> list[int]:
         """The values of the fields behind them: sizes and attributes."""
         fields = [getattr(sizes, name) for name in self.sizes]
@@ -252,7 +282,8 @@ def operation(
     derive: Mapping[str, Callable[[Sizes], int]] | None = None,
     tasks: Callable[[Sizes], int] | None = None,
     algorithms: Mapping[str, Algorithm] | None = None,
-    choose: Callable[[Sizes], str] | None = None,
+    candidates: Callable[[Sizes], tuple[str, ...]] | None = None,
+    flops: Callable[[Sizes], int] | None = None,
 ) -> Operation:
     """An `Operation` called ``module.name``; with `tasks` it is one kernel of the same name, else see `algorithms`."""
     module, _, short = name.partition(".")
@@ -260,5 +291,5 @@ def operation(
         algorithms = {"default": algorithm((short, tasks))}
     return Operation(
         module, short, _arrays(inputs), _arrays(outputs), algorithms or {}, _arrays(updates), _attributes(attributes),
-        either or {}, derive or {}, choose,
+        either or {}, derive or {}, candidates, flops,
     )  # fmt: skip

@@ -11,19 +11,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from .blocking import BLOCK, PACKED, PARTIALS, blocks
+from .convolution import CONVOLUTION, CONVOLVED, INPUT_SIZE, KERNEL, WINDOW, convolved
+from .fused import FUSED
+from .matrix import LINEAR
 from .operation import Operation, Sizes, algorithm, operation
-
-BLOCK = 16384
-"""Elements that one task of a memory-bound kernel handles: 64 KB, well inside L2."""
-PACKED = 16
-"""Output channels of a weight that one task packs."""
-PARTIALS = 64
-"""The most partial results that a reduction over rows has."""
-
-
-def blocks(count: int, size: int) -> int:
-    """How many blocks of `size` cover `count`."""
-    return -(-count // size)
 
 
 def _elements(s: Sizes) -> int:
@@ -37,12 +29,7 @@ def elementwise(
     return operation(name, inputs, outputs, updates=updates, attributes=attributes, tasks=_elements, **rest)
 
 
-# ---------------------------------------------------------------- windows: convolution, im2col, pooling
-
-
-def convolved(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
-    """Output length of a convolution or pooling window (floor mode)."""
-    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+# ---------------------------------------------------------------- windows: im2col, pooling
 
 
 def pooled(size: int, kernel: int, stride: int, padding: int, dilation: int, ceil_mode: int) -> int:
@@ -53,125 +40,34 @@ def pooled(size: int, kernel: int, stride: int, padding: int, dilation: int, cei
     return length - 1 if (length - 1) * stride >= size + padding else length
 
 
-WINDOW = "stride: pair; padding: pair; dilation: pair"
-_CONVOLVED = {
-    "OH": lambda s: convolved(s.H, s.R, s.stride[0], s.padding[0], s.dilation[0]),
-    "OW": lambda s: convolved(s.W, s.S, s.stride[1], s.padding[1], s.dilation[1]),
-}
-_KERNEL = {"R": lambda s: s.kernel_size[0], "S": lambda s: s.kernel_size[1]}
-_INPUT_SIZE = {"H": lambda s: s.size[0], "W": lambda s: s.size[1]}
-
-
-def _column_rows(depth: int) -> int:
-    """Rows of a column block: at most half of a 1 MB L2 in all, at least 28 rows so that GEMM tiles are filled."""
-    return max(28, min(224, (1 << 17) // depth // 28 * 28))
-
-
-def _weight_partials(size: int) -> int:
-    """Partial sums of a weight gradient of `size` elements: enough to share out, fewer where each is large."""
-    return max(4, min(16, (1 << 20) // size))
-
-
-def _convolution(s: Sizes) -> str:
-    return "depthwise" if s.CG == 1 and s.KG == 1 and s.groups > 1 else "im2col"
-
-
-_GROUPED = {"KG": lambda s: s.K // s.groups, "TAPS": lambda s: s.R * s.S}
-
-CONVOLUTION = (
-    operation(
-        "conv.conv2d_forward", "x: N H W C; w: K R S CG; b: B", "y: N OH OW K",
-        attributes=WINDOW + "; groups: int", either={"B": (0, "K")},
-        derive=_CONVOLVED | _GROUPED | {
-            "GROUPS": lambda s: s.groups,
-            "DEPTH": lambda s: s.TAPS * s.CG,
-            "PIXELS": lambda s: s.N * s.OH * s.OW,
-            "ROWS": lambda s: _column_rows(s.DEPTH),
-        },
-        choose=_convolution,
-        algorithms={
-            "im2col": algorithm(
-                ("conv2d_forward_pack", lambda s: blocks(s.K, PACKED)),
-                ("conv2d_forward", lambda s: blocks(s.PIXELS, s.ROWS)),
-                workspace="packed: GROUPS DEPTH KG", scratch="columns: ROWS DEPTH"),
-            "depthwise": algorithm(
-                ("depthwise_conv2d_forward_pack", lambda s: 1),
-                ("depthwise_conv2d_forward", lambda s: s.N * s.OH),
-                workspace="packed: TAPS K"),
-        }),
-    operation(
-        "conv.conv2d_backward_data", "dy: N OH OW K; w: K R S CG", "dx: N H W C",
-        attributes="size: pair; " + WINDOW + "; groups: int",
-        derive=_INPUT_SIZE | _GROUPED | {
-            "C": lambda s: s.CG * s.groups,
-            "GROUPS": lambda s: s.groups,
-            "DEPTH": lambda s: s.TAPS * s.KG,
-            "ROWS": lambda s: _column_rows(s.DEPTH),
-            # The pixels of dx fall into stride x stride phases that meet different taps; a block stays in one phase.
-            "PHASES": lambda s: s.stride[0] * s.stride[1],
-            "BLOCKS": lambda s: blocks(s.N * blocks(s.H, s.stride[0]) * blocks(s.W, s.stride[1]), s.ROWS),
-        },
-        choose=_convolution,
-        algorithms={
-            "im2col": algorithm(
-                ("conv2d_backward_data_pack", lambda s: blocks(s.K, PACKED)),
-                ("conv2d_backward_data", lambda s: s.PHASES * s.BLOCKS),
-                workspace="packed: GROUPS TAPS KG CG", scratch="columns: ROWS DEPTH"),
-            "depthwise": algorithm(
-                ("depthwise_conv2d_backward_data_pack", lambda s: 1),
-                ("depthwise_conv2d_backward_data", lambda s: s.N * s.H),
-                workspace="packed: TAPS K"),
-        }),
-    operation(
-        "conv.conv2d_backward_weight", "x: N H W C; dy: N OH OW K", "dw: K R S CG",
-        attributes="kernel_size: pair; " + WINDOW + "; groups: int",
-        derive=_KERNEL | _GROUPED | {
-            "CG": lambda s: s.C // s.groups,
-            "GROUPS": lambda s: s.groups,
-            "DEPTH": lambda s: s.S * s.CG,
-            "PIXELS": lambda s: s.N * s.OH * s.OW,
-            "ROWS": lambda s: _column_rows(s.DEPTH),
-            "PARTS": lambda s: max(1, min(blocks(s.PIXELS, s.ROWS), _weight_partials(s.K * s.R * s.DEPTH))),
-        },
-        choose=_convolution,
-        algorithms={
-            "im2col": algorithm(
-                ("conv2d_backward_weight", lambda s: s.PARTS * s.GROUPS * s.R),
-                ("conv2d_backward_weight_reduce", lambda s: blocks(s.K * s.R * s.DEPTH, BLOCK)),
-                workspace="partial: PARTS K R DEPTH", scratch="columns: ROWS DEPTH"),
-            "depthwise": algorithm(
-                ("depthwise_conv2d_backward_weight", lambda s: s.PARTS),
-                ("depthwise_conv2d_backward_weight_reduce", lambda s: 1),
-                workspace="partial: PARTS TAPS K"),
-        }),
-)  # fmt: skip
-
 IM2COL = (
     operation(
         "im2col.im2col", "x: N H W C", "columns: N OH OW R S C", attributes="kernel_size: pair; " + WINDOW,
-        derive=_KERNEL | _CONVOLVED, tasks=lambda s: s.N * s.OH),
+        derive={**KERNEL, **CONVOLVED}, tasks=lambda s: s.N * s.OH),
     operation(
         "im2col.col2im", "columns: N OH OW R S C", "x: N H W C", attributes="size: pair; " + WINDOW,
-        derive=_INPUT_SIZE, tasks=lambda s: s.N * s.H),
+        derive=INPUT_SIZE, tasks=lambda s: s.N * s.H),
 )  # fmt: skip
 
-_POOLED = _KERNEL | {
+_POOLED = {
+    **KERNEL,
     "OH": lambda s: pooled(s.H, s.R, s.stride[0], s.padding[0], s.dilation[0], s.ceil_mode),
     "OW": lambda s: pooled(s.W, s.S, s.stride[1], s.padding[1], s.dilation[1], s.ceil_mode),
 }
-_AVERAGED = _KERNEL | {
+_AVERAGED = {
+    **KERNEL,
     "OH": lambda s: pooled(s.H, s.R, s.stride[0], s.padding[0], 1, s.ceil_mode),
     "OW": lambda s: pooled(s.W, s.S, s.stride[1], s.padding[1], 1, s.ceil_mode),
 }
 
 POOLING = (
     operation(
-        "pool.max_pool2d_forward", "x: N H W C", "y: N OH OW C; argmax(uint16): N OH OW C",
+        "pool.max_pool2d_forward", "x: N H W C", "y: N OH OW C; argmax(uint8): N OH OW C",
         attributes=f"kernel_size: pair; {WINDOW}; ceil_mode: int", derive=_POOLED, tasks=lambda s: s.N * s.OH),
     operation(
-        "pool.max_pool2d_backward", "dy: N OH OW C; argmax(uint16): N OH OW C", "dx: N H W C",
+        "pool.max_pool2d_backward", "dy: N OH OW C; argmax(uint8): N OH OW C", "dx: N H W C",
         attributes=f"size: pair; kernel_size: pair; {WINDOW}",
-        derive=_INPUT_SIZE | _KERNEL, tasks=lambda s: s.N * s.H),
+        derive={**INPUT_SIZE, **KERNEL}, tasks=lambda s: s.N * s.H),
     operation(
         "pool.avg_pool2d_forward", "x: N H W C", "y: N OH OW C",
         attributes="kernel_size: pair; stride: pair; padding: pair; ceil_mode: int; count_include_pad: int",
@@ -179,38 +75,13 @@ POOLING = (
     operation(
         "pool.avg_pool2d_backward", "dy: N OH OW C", "dx: N H W C",
         attributes="size: pair; kernel_size: pair; stride: pair; padding: pair; count_include_pad: int",
-        derive=_INPUT_SIZE | _KERNEL, tasks=lambda s: s.N * s.H),
+        derive={**INPUT_SIZE, **KERNEL}, tasks=lambda s: s.N * s.H),
     operation(
         "pool.adaptive_avg_pool2d_forward", "x: N H W C", "y: N OH OW C", attributes="output_size: pair",
         derive={"OH": lambda s: s.output_size[0], "OW": lambda s: s.output_size[1]}, tasks=lambda s: s.N * s.OH),
     operation(
         "pool.adaptive_avg_pool2d_backward", "dy: N OH OW C", "dx: N H W C", attributes="size: pair",
-        derive=_INPUT_SIZE, tasks=lambda s: s.N * s.H),
-)  # fmt: skip
-
-# ---------------------------------------------------------------- matrices: linear
-
-TILE_ROWS, TILE_COLUMNS = 112, 128
-_LINEAR_TILES = {"TILE_ROWS": lambda s: TILE_ROWS, "TILE_COLUMNS": lambda s: TILE_COLUMNS}
-
-
-def _tiles(rows: int, columns: int) -> int:
-    return blocks(rows, TILE_ROWS) * blocks(columns, TILE_COLUMNS)
-
-
-LINEAR = (
-    operation(
-        "linear.linear_forward", "x: M I; w: O I; b: B", "y: M O", either={"B": (0, "O")}, derive=_LINEAR_TILES,
-        algorithms={"gemm": algorithm(
-            ("linear_forward_pack", lambda s: blocks(s.O, PACKED)),
-            ("linear_forward", lambda s: _tiles(s.M, s.O)),
-            workspace="packed: I O")}),
-    operation(
-        "linear.linear_backward_data", "dy: M O; w: O I", "dx: M I", derive=_LINEAR_TILES,
-        algorithms={"gemm": algorithm(("linear_backward_data", lambda s: _tiles(s.M, s.I)))}),
-    operation(
-        "linear.linear_backward_weight", "x: M I; dy: M O", "dw: O I", derive=_LINEAR_TILES,
-        algorithms={"gemm": algorithm(("linear_backward_weight", lambda s: _tiles(s.O, s.I)))}),
+        derive=INPUT_SIZE, tasks=lambda s: s.N * s.H),
 )  # fmt: skip
 
 # ---------------------------------------------------------------- elements: activations, dropout, arithmetic
@@ -370,9 +241,6 @@ OPTIM = (
                 attributes="rho: float; eps: float; weight_decay: float; maximize: int"),
 )  # fmt: skip
 
-OPS: dict[str, Operation] = {
-    op.name: op
-    for group in (CONVOLUTION, IM2COL, POOLING, LINEAR, ACTIVATION, DROPOUT, ARITHMETIC, REDUCTION, LOSS, NORM, OPTIM)
-    for op in group
-}
+_GROUPS = (CONVOLUTION, FUSED, IM2COL, POOLING, LINEAR, ACTIVATION, DROPOUT, ARITHMETIC, REDUCTION, LOSS, NORM, OPTIM)
+OPS: dict[str, Operation] = {op.name: op for group in _GROUPS for op in group}
 """Every operation by name."""

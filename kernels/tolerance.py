@@ -5,7 +5,7 @@ for rounding errors of random sign about ``sqrt(n) / 2`` (N. J. Higham, T. Mary,
 rounding error analysis", 2019). The bound here is ``eps * (ROUNDINGS + sqrt(n)) * sum of |terms|``. A kernel that drops
 one of n like terms is off by about ``sum of |terms| / n``, more than that as long as n is below 40,000 in float32.
 Where a value passes through further operations, each output's terms are propagated to first order. Copies, maxima and
-selections are exact: their bound is 0.
+selections are exact: their bound is 0. `convolution_terms.py` has the terms of convolutions.
 
 The bounds are promises. Those of sums, means and batch-norm statistics hold only if float32 sums are kept to `CHUNK`
 terms; those of softmax only if the maximum is subtracted first; those of batch norm only if the mean is subtracted
@@ -20,23 +20,22 @@ from typing import Any
 
 import numpy as np
 
+from . import convolution_terms
 from .backends import reference_function
+from .blocking import blocks
 from .launch import bind
 from .operation import Sizes
-from .ops import OPS, blocks
-
-ROUNDINGS = 4.0
-"""Units of eps that a formula without a sum may lose: a few operations and an elementary function good to 2 ulp."""
-CHUNK = 256
-"""The most terms that sums, means and statistics add in float32 before they go on in double."""
+from .ops import OPS
+from .rounding import CHUNK, ROUNDINGS, grow
 
 Arrays = Mapping[str, np.ndarray]
 Terms = dict[str, np.ndarray]
 
 
 def error_bounds(
-    name: str, arrays: Arrays, attributes: Mapping[str, Any], expected: Arrays, dtype: type | np.dtype = np.float32
-) -> Terms:
+    name: str, arrays: Arrays, attributes: Mapping[str, Any], expected: Arrays, dtype: type | np.dtype = np.float32,
+    algorithm: str | None = None,
+) -> Terms:  # fmt: skip
     """The largest error that each element of each output and update may have.
 
     Parameters
@@ -46,6 +45,8 @@ def error_bounds(
     attributes : all of its attributes.
     expected : exact outputs and updates after the call, in float64.
     dtype : the type that was computed in, float32 or float64.
+    algorithm : the one that computed, a key of the operation's algorithms; None: any that adds the formula's own terms,
+        which all do but ``winograd``.
 
     Returns
     -------
@@ -58,11 +59,11 @@ def error_bounds(
     array([ True,  True])
     """
     before = {key: np.asarray(value, np.float64 if value.dtype.kind == "f" else None) for key, value in arrays.items()}
-    call = SimpleNamespace(op=name, sizes=bind(name, arrays, attributes).sizes, attributes=attributes, arrays=before,
-                           **attributes)  # fmt: skip
+    information = np.finfo(dtype)
+    call = SimpleNamespace(op=name, sizes=bind(name, arrays, attributes, algorithm).sizes, attributes=attributes,
+                           arrays=before, algorithm=algorithm, unit=information.eps, **attributes)  # fmt: skip
     with np.errstate(all="ignore"):  # infinite inputs make infinite terms, where the result must be equal anyway
         terms = _TERMS[name](call, SimpleNamespace(**before), SimpleNamespace(**expected))
-    information = np.finfo(dtype)
     return {
         key: np.where(value > 0, information.eps * value + 4.0 * information.tiny, 0.0)
         for key, value in ((key, np.broadcast_to(terms.get(key, 0.0), np.shape(expected[key]))) for key in expected)
@@ -93,17 +94,12 @@ def worst_error(actual: np.ndarray, expected: np.ndarray, bound: np.ndarray) -> 
     return float(np.where(same, 0.0, np.where(comparable, error, np.inf)).max())
 
 
-def _grow(terms: float) -> float:
-    """Units of eps that a sum of so many terms may lose, relative to the sum of their absolute values."""
-    return ROUNDINGS + np.sqrt(terms)
-
-
 def _run(call: SimpleNamespace, arrays: Arrays, output: str) -> np.ndarray:
     """The operation on other numbers of the same shapes, in float64: of absolute values it gives the sum of |terms|."""
     op = OPS[call.op]
     memory = dict(arrays)
     for array in op.outputs:
-        memory[array.name] = np.empty(array.shape(call.sizes), np.uint16 if array.dtype == "uint16" else np.float64)
+        memory[array.name] = np.empty(array.shape(call.sizes), np.uint8 if array.dtype == "uint8" else np.float64)
     reference_function(op)(**memory, **call.attributes)
     return memory[output]
 
@@ -113,7 +109,7 @@ def _linear(output: str, length: Callable[[Sizes], float]) -> Callable[..., Term
 
     def terms(call: SimpleNamespace, a: SimpleNamespace, e: SimpleNamespace) -> Terms:
         absolute = {key: np.abs(value) if value.dtype.kind == "f" else value for key, value in call.arrays.items()}
-        return {output: _grow(length(call.sizes)) * np.abs(_run(call, absolute, output))}
+        return {output: grow(length(call.sizes)) * np.abs(_run(call, absolute, output))}
 
     return terms
 
@@ -157,23 +153,23 @@ def _row_maximum(x: np.ndarray) -> np.ndarray:
 
 
 def _softmax_forward(call: SimpleNamespace, a: SimpleNamespace, e: SimpleNamespace) -> Terms:
-    return {"y": e.y * (_grow(call.sizes.C) + _far(a.x, _row_maximum(a.x), e.y > 0))}
+    return {"y": e.y * (grow(call.sizes.C) + _far(a.x, _row_maximum(a.x), e.y > 0))}
 
 
 def _softmax_backward(call: SimpleNamespace, a: SimpleNamespace, e: SimpleNamespace) -> Terms:
     inner = np.abs(a.dy * a.y).sum(axis=1, keepdims=True)
-    return {"dx": a.y * (ROUNDINGS * np.abs(a.dy) + _grow(call.sizes.C) * inner)}
+    return {"dx": a.y * (ROUNDINGS * np.abs(a.dy) + grow(call.sizes.C) * inner)}
 
 
 def _log_softmax_forward(call: SimpleNamespace, a: SimpleNamespace, e: SimpleNamespace) -> Terms:
     top = _row_maximum(a.x)
     finite = np.isfinite(e.y)
-    return {"y": ROUNDINGS * (_far(a.x, top, finite) - _row_maximum(e.y)) + _grow(call.sizes.C)}
+    return {"y": ROUNDINGS * (_far(a.x, top, finite) - _row_maximum(e.y)) + grow(call.sizes.C)}
 
 
 def _log_softmax_backward(call: SimpleNamespace, a: SimpleNamespace, e: SimpleNamespace) -> Terms:
     total = np.abs(a.dy).sum(axis=1, keepdims=True)
-    return {"dx": ROUNDINGS * np.abs(a.dy) + _grow(call.sizes.C) * np.exp(a.y) * total}
+    return {"dx": ROUNDINGS * np.abs(a.dy) + grow(call.sizes.C) * np.exp(a.y) * total}
 
 
 def _of_target(a: SimpleNamespace, classes: int, ignored: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -186,13 +182,13 @@ def _of_target(a: SimpleNamespace, classes: int, ignored: int) -> tuple[np.ndarr
 
 def _reduced(rows: np.ndarray, e: SimpleNamespace) -> Terms:
     return {"loss": rows, "y": rows.sum() / np.abs(e.normaliser) + ROUNDINGS * np.abs(e.y),
-            "normaliser": _grow(CHUNK) * np.abs(e.normaliser)}  # fmt: skip
+            "normaliser": grow(CHUNK) * np.abs(e.normaliser)}  # fmt: skip
 
 
 def _cross_entropy_forward(call: SimpleNamespace, a: SimpleNamespace, e: SimpleNamespace) -> Terms:
     sizes, smoothing = call.sizes, call.label_smoothing
     kept, target, weight, of_row = _of_target(a, sizes.C, call.ignore_index)
-    lse = ROUNDINGS * np.abs(e.lse) + _grow(sizes.C)
+    lse = ROUNDINGS * np.abs(e.lse) + grow(sizes.C)
     each = lse[:, None] + ROUNDINGS * np.abs(a.x)
     rows = (1.0 - smoothing) * of_row * each[np.arange(sizes.M), target] if sizes.M else np.zeros(0)
     if smoothing:
@@ -206,7 +202,7 @@ def _cross_entropy_backward(call: SimpleNamespace, a: SimpleNamespace, e: Simple
     p = np.exp(a.x - a.lse[:, None])
     p = p * (ROUNDINGS + _far(a.x, a.lse[:, None], p > 0))
     hard = of_row[:, None] * (p + ROUNDINGS * (np.arange(sizes.C) == target[:, None]))
-    smooth = (p * weight.sum() * _grow(sizes.C) / ROUNDINGS + ROUNDINGS * weight) / max(1, sizes.C)
+    smooth = (p * weight.sum() * grow(sizes.C) / ROUNDINGS + ROUNDINGS * weight) / max(1, sizes.C)
     scale = np.abs(a.dy / a.normaliser)[:, None] * kept[:, None]
     return {"dx": scale * ((1.0 - smoothing) * hard + smoothing * smooth)}
 
@@ -223,7 +219,7 @@ def _optional(values: np.ndarray, absent: float) -> np.ndarray:
 
 
 def _batch_norm_forward(call: SimpleNamespace, a: SimpleNamespace, e: SimpleNamespace) -> Terms:
-    gain, sums = _optional(a.w, 1.0) * e.invstd, _grow(CHUNK)
+    gain, sums = _optional(a.w, 1.0) * e.invstd, grow(CHUNK)
     deviation = np.abs(a.x - e.mean)
     mean = np.abs(e.mean) + sums * deviation.mean(axis=0)  # rounded once, from sums around a number near it
     rate, variance = float(a.momentum[0]), a.x.var(axis=0, ddof=1)
@@ -245,7 +241,7 @@ def _batch_norm_inference(call: SimpleNamespace, a: SimpleNamespace, e: SimpleNa
 
 
 def _batch_norm_backward(call: SimpleNamespace, a: SimpleNamespace, e: SimpleNamespace) -> Terms:
-    dy, normal, sums = np.abs(a.dy), np.abs(a.x - a.mean) * a.invstd, _grow(CHUNK)
+    dy, normal, sums = np.abs(a.dy), np.abs(a.x - a.mean) * a.invstd, grow(CHUNK)
     db, dw = dy.sum(axis=0), (dy * normal).sum(axis=0)
     rows = len(dy)
     inner = ROUNDINGS * dy + sums * (db / rows + normal * dw / rows)
@@ -253,7 +249,7 @@ def _batch_norm_backward(call: SimpleNamespace, a: SimpleNamespace, e: SimpleNam
 
 
 def _batch_norm_inference_backward(call: SimpleNamespace, a: SimpleNamespace, e: SimpleNamespace) -> Terms:
-    std, dy, sums = np.sqrt(a.running_var + call.eps), np.abs(a.dy), _grow(CHUNK)
+    std, dy, sums = np.sqrt(a.running_var + call.eps), np.abs(a.dy), grow(CHUNK)
     dw = (dy * np.abs(a.x - a.running_mean)).sum(axis=0) / std
     return {"dx": ROUNDINGS * np.abs(e.dx), "dw": sums * dw, "db": sums * dy.sum(axis=0)}
 
@@ -340,9 +336,9 @@ def _adadelta_step(call: SimpleNamespace, a: SimpleNamespace, e: SimpleNamespace
 
 
 _TERMS: dict[str, Callable[..., Terms]] = {
-    "conv2d_forward": _linear("y", lambda s: s.R * s.S * s.CG + 1),
-    "conv2d_backward_data": _linear("dx", lambda s: s.R * s.S * s.KG),
-    "conv2d_backward_weight": _linear("dw", lambda s: s.N * s.OH * s.OW),
+    **{op: getattr(convolution_terms, op) for op in (
+        "conv2d_forward", "conv2d_backward_data", "conv2d_backward_weight",
+        "fused_conv2d_forward", "fused_conv2d_backward_data", "fused_conv2d_backward_weight")},
     "im2col": _exact,
     "col2im": _linear("x", lambda s: s.R * s.S),
     "max_pool2d_forward": _exact,

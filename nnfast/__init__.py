@@ -80,6 +80,7 @@ from .functional import (
 from .functional import matmul as mm
 from .grad_mode import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .kernels.backends import backend, current_backend, set_backend
+from .kernels.choice import get_conv_algorithm, set_conv_algorithm
 from .kernels.threads import get_num_threads, set_num_threads
 from .random import get_rng_state, manual_seed, seed_everything, set_rng_state
 from .tensor import Size, Tensor, from_numpy, tensor
@@ -133,6 +134,7 @@ __all__ = [
     "full",
     "full_like",
     "functional",
+    "get_conv_algorithm",
     "get_num_threads",
     "get_rng_state",
     "grad_mode",
@@ -178,6 +180,7 @@ __all__ = [
     "save",
     "seed_everything",
     "set_backend",
+    "set_conv_algorithm",
     "set_grad_enabled",
     "set_num_threads",
     "set_rng_state",

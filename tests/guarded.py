@@ -14,6 +14,7 @@ import sys
 import traceback
 
 import numpy as np
+from judging import algorithms
 from nnfast.kernels.cases import Case, cases
 from nnfast.kernels.launch import run
 from nnfast.kernels.ops import OPS
@@ -60,7 +61,7 @@ class Guarded:
         assert (self.slack == FILL).all(), f"{name}: the memory beside it was written"
 
 
-def run_guarded(case: Case, backend: str, side: str) -> None:
+def run_guarded(case: Case, backend: str, side: str, algorithm: str) -> None:
     """A case in guarded memory gives the bits that it gives in ordinary memory."""
     op = OPS[case.op]
     kept: dict[str, Guarded] = {}
@@ -78,10 +79,10 @@ def run_guarded(case: Case, backend: str, side: str) -> None:
         arrays[name] = kept[name].array
     for array in op.inputs:
         kept[array.name].forbid_writing()
-    results = run(case.op, arrays, case.attributes, backend=backend, allocate=allocate)
+    results = run(case.op, arrays, case.attributes, backend=backend, allocate=allocate, algorithm=algorithm)
     for name, memory in kept.items():
         memory.check(name)
-    expected = run(case.op, ordinary, case.attributes, backend=backend)
+    expected = run(case.op, ordinary, case.attributes, backend=backend, algorithm=algorithm)
     for name in expected:
         assert results[name].tobytes() == expected[name].tobytes(), f"{name} differs from a run in ordinary memory"
     for array in op.updates:
@@ -93,11 +94,12 @@ def main(backend: str, side: str, start: int) -> None:
     for position, case in enumerate(cases()):
         if position < start:
             continue
-        print("case", position, flush=True)
-        try:
-            run_guarded(case, backend, side)
-        except Exception:
-            print("failed", position, repr(traceback.format_exc(limit=-2)), flush=True)
+        for algorithm in algorithms(case, backend):
+            print("case", position, algorithm, flush=True)
+            try:
+                run_guarded(case, backend, side, algorithm)
+            except Exception:
+                print("failed", position, algorithm, repr(traceback.format_exc(limit=-2)), flush=True)
     print("done", flush=True)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
 import numpy as np
 import oracle
+import pytest
 from nnfast.kernels.cases import Case
 from nnfast.kernels.launch import run
 from nnfast.kernels.ops import OPS
@@ -15,7 +16,8 @@ from nnfast.kernels.tolerance import error_bounds, worst_error
 
 Arrays = dict[str, np.ndarray]
 COMPILED = ("numba", "cython")
-POISON = 0xFF  # bytes of a NaN in every float type, and a place outside every window in uint16
+ALL = (*COMPILED, "reference")
+POISON = 0xFF  # bytes of a NaN in every float type, and a place outside nearly every window in uint8
 
 
 def poisoned(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -25,8 +27,29 @@ def poisoned(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return array
 
 
+def algorithms(case: Case, backend: str) -> tuple[str, ...]:
+    """The algorithms with which a compiled backend can compute a case."""
+    op = OPS[case.op]
+    shapes = {name: value.shape for name, value in case.values.items()}
+    return op.suitable(op.bind(shapes, case.attributes), backend)
+
+
+def each_algorithm(chosen: Iterable[Case], backends: Iterable[str] = COMPILED) -> list[Any]:
+    """(case, backend, algorithm) for every algorithm that suits, with ids, for `pytest.mark.parametrize`."""
+    return [
+        pytest.param(case, backend, algorithm, id=f"{backend}-{case.id}" + several * f"-{algorithm}")
+        for backend in backends
+        for case in chosen
+        for several in [len(OPS[case.op].algorithms) > 1]
+        for algorithm in algorithms(case, backend)
+    ]
+
+
 def run_case(case: Case, backend: str, dtype: type = np.float32, **options: Any) -> Arrays:
-    """Outputs and updates of a case; everything that the operation writes or uses was poisoned before."""
+    """Outputs and updates of a case; everything that the operation writes or uses was poisoned before.
+
+    Options are those of `launch.run`, such as ``algorithm``.
+    """
     arrays = case.arrays(dtype)
     outputs = run(case.op, arrays, case.attributes, backend=backend, allocate=poisoned, **options)
     return outputs | {array.name: arrays[array.name] for array in OPS[case.op].updates}
@@ -55,10 +78,14 @@ def reference_results(case: Case) -> Arrays:
 
 
 def assert_correct(
-    case: Case, actual: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], dtype: type
+    case: Case,
+    actual: Mapping[str, np.ndarray],
+    expected: Mapping[str, np.ndarray],
+    dtype: type,
+    algorithm: str | None = None,
 ) -> None:
     """Every output and update lies within its bound; the message names the worst element."""
-    bounds = error_bounds(case.op, case.arrays(np.float64), case.attributes, expected, dtype)
+    bounds = error_bounds(case.op, case.arrays(np.float64), case.attributes, expected, dtype, algorithm)
     assert actual.keys() == expected.keys()
     for name, wanted in expected.items():
         ratio = worst_error(actual[name], wanted, bounds[name])

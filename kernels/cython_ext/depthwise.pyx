@@ -18,7 +18,7 @@ cdef struct Conv2dForwardDepthwise:
     const float *b  # B
     float *y  # N OH OW K
     float *packed  # TAPS K
-    int64_t N, H, W, C, K, R, S, CG, B, OH, OW, TAPS, KG, GROUPS, DEPTH, PIXELS, ROWS
+    int64_t N, H, W, C, K, R, S, CG, B, OH, OW, TAPS, KG, GROUPS, IMAGES, BAND, BANDS, BLOCKS
     int64_t stride[2]
     int64_t padding[2]
     int64_t dilation[2]
@@ -29,7 +29,7 @@ cdef struct Conv2dBackwardDataDepthwise:
     const float *w  # K R S CG
     float *dx  # N H W C
     float *packed  # TAPS K
-    int64_t N, OH, OW, K, R, S, CG, H, W, C, TAPS, KG, GROUPS, DEPTH, ROWS, PHASES, BLOCKS
+    int64_t N, OH, OW, K, R, S, CG, H, W, C, TAPS, KG, GROUPS, IMAGES, BAND, BANDS, BLOCKS
     int64_t size[2]
     int64_t stride[2]
     int64_t padding[2]
@@ -41,7 +41,7 @@ cdef struct Conv2dBackwardWeightDepthwise:
     const float *dy  # N OH OW K
     float *dw  # K R S CG
     float *partial  # PARTS TAPS K
-    int64_t N, H, W, C, OH, OW, K, R, S, CG, PARTS, TAPS, KG, GROUPS, DEPTH, PIXELS, ROWS
+    int64_t N, H, W, C, OH, OW, K, R, S, CG, PARTS, TAPS, KG, GROUPS
     int64_t kernel_size[2]
     int64_t stride[2]
     int64_t padding[2]
@@ -70,46 +70,60 @@ cdef void depthwise_conv2d_backward_data_pack(const int64_t *args, int64_t begin
 
 
 cdef void depthwise_conv2d_forward(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
-    """A task computes one row of output pixels; each pixel adds up its taps in place."""
+    """A task computes BAND rows of IMAGES images; each pixel adds up its taps in place."""
     cdef const Conv2dForwardDepthwise *a = <const Conv2dForwardDepthwise *> args
-    cdef int64_t task, n, oh, ow, r, s, ih, iw, k
-    cdef float *y
+    cdef int64_t task, image, band, n, oh
     for task in range(begin, end):
-        n = task // a.OH
-        oh = task % a.OH
-        for ow in range(a.OW):
-            y = a.y + (task * a.OW + ow) * a.K
-            for k in range(a.K):
-                y[k] = a.b[k] if a.B > 0 else 0
-            for r in range(a.R):
-                ih = oh * a.stride[0] - a.padding[0] + r * a.dilation[0]
-                for s in range(a.S):
-                    iw = ow * a.stride[1] - a.padding[1] + s * a.dilation[1]
-                    if 0 <= ih < a.H and 0 <= iw < a.W:
-                        multiply_add(y, a.x + ((n * a.H + ih) * a.W + iw) * a.K, a.packed + (r * a.S + s) * a.K, a.K)
+        image = task // a.BANDS * a.IMAGES
+        band = task % a.BANDS * a.BAND
+        for n in range(image, min(image + a.IMAGES, a.N)):
+            for oh in range(band, min(band + a.BAND, a.OH)):
+                output_row(a, n, oh)
+
+
+cdef inline void output_row(const Conv2dForwardDepthwise *a, int64_t n, int64_t oh) noexcept nogil:
+    cdef int64_t ow, r, s, ih, iw, k
+    cdef float *y
+    for ow in range(a.OW):
+        y = a.y + ((n * a.OH + oh) * a.OW + ow) * a.K
+        for k in range(a.K):
+            y[k] = a.b[k] if a.B > 0 else 0
+        for r in range(a.R):
+            ih = oh * a.stride[0] - a.padding[0] + r * a.dilation[0]
+            for s in range(a.S):
+                iw = ow * a.stride[1] - a.padding[1] + s * a.dilation[1]
+                if 0 <= ih < a.H and 0 <= iw < a.W:
+                    multiply_add(y, a.x + ((n * a.H + ih) * a.W + iw) * a.K, a.packed + (r * a.S + s) * a.K, a.K)
 
 
 cdef void depthwise_conv2d_backward_data(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
-    """A task computes one row of dx; each pixel adds up the taps that fall on an output pixel."""
+    """A task computes BAND rows of dx of IMAGES images; each pixel adds up the taps that fall on an output pixel."""
     cdef const Conv2dBackwardDataDepthwise *a = <const Conv2dBackwardDataDepthwise *> args
-    cdef int64_t task, n, ih, iw, r, s, above, left, oh, ow, k
-    cdef float *dx
+    cdef int64_t task, image, band, n, ih
     for task in range(begin, end):
-        n = task // a.H
-        ih = task % a.H
-        for iw in range(a.W):
-            dx = a.dx + (task * a.W + iw) * a.K
-            for k in range(a.K):
-                dx[k] = 0
-            for r in range(a.R):
-                above = ih + a.padding[0] - r * a.dilation[0]
-                oh = above // a.stride[0]
-                for s in range(a.S):
-                    left = iw + a.padding[1] - s * a.dilation[1]
-                    ow = left // a.stride[1]
-                    if (above % a.stride[0] == 0 and left % a.stride[1] == 0 and 0 <= oh < a.OH and 0 <= ow < a.OW):
-                        multiply_add(dx, a.dy + ((n * a.OH + oh) * a.OW + ow) * a.K,
-                                     a.packed + (r * a.S + s) * a.K, a.K)
+        image = task // a.BANDS * a.IMAGES
+        band = task % a.BANDS * a.BAND
+        for n in range(image, min(image + a.IMAGES, a.N)):
+            for ih in range(band, min(band + a.BAND, a.H)):
+                gradient_row(a, n, ih)
+
+
+cdef inline void gradient_row(const Conv2dBackwardDataDepthwise *a, int64_t n, int64_t ih) noexcept nogil:
+    cdef int64_t iw, r, s, above, left, oh, ow, k
+    cdef float *dx
+    for iw in range(a.W):
+        dx = a.dx + ((n * a.H + ih) * a.W + iw) * a.K
+        for k in range(a.K):
+            dx[k] = 0
+        for r in range(a.R):
+            above = ih + a.padding[0] - r * a.dilation[0]
+            oh = above // a.stride[0]
+            for s in range(a.S):
+                left = iw + a.padding[1] - s * a.dilation[1]
+                ow = left // a.stride[1]
+                if (above % a.stride[0] == 0 and left % a.stride[1] == 0 and 0 <= oh < a.OH and 0 <= ow < a.OW):
+                    multiply_add(dx, a.dy + ((n * a.OH + oh) * a.OW + ow) * a.K,
+                                 a.packed + (r * a.S + s) * a.K, a.K)
 
 
 cdef void depthwise_conv2d_backward_weight(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:

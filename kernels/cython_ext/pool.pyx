@@ -6,7 +6,7 @@ Backward, a task is one row (n, h) of dx: it adds up what every window that meet
 so that no two tasks write the same place.
 """
 from libc.math cimport INFINITY
-from libc.stdint cimport int32_t, int64_t, uint16_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memset
 
 cdef enum:
@@ -20,7 +20,7 @@ cdef extern from "window.h" nogil:
 cdef struct MaxPool2dForward:
     const float *x
     float *y
-    uint16_t *argmax
+    uint8_t *argmax
     int64_t N, H, W, C, OH, OW, R, S
     int64_t kernel_size[2]
     int64_t stride[2]
@@ -40,7 +40,7 @@ cdef inline void raise_maximum(const float *x, int32_t tap, int64_t count, float
 
 
 cdef inline void max_window(
-    const MaxPool2dForward *a, const float *image, int64_t h, int64_t w, int64_t count, float *y, uint16_t *argmax
+    const MaxPool2dForward *a, const float *image, int64_t h, int64_t w, int64_t count, float *y, uint8_t *argmax
 ) noexcept nogil:
     """`count` channels of one window, whose tap (0, 0) is at row `h` and column `w` of `image`."""
     cdef float best[CHANNELS]
@@ -57,7 +57,7 @@ cdef inline void max_window(
                           <int32_t> (r * a.S + s), count, best, where)
     for c in range(count):
         y[c] = best[c]
-        argmax[c] = <uint16_t> where[c]
+        argmax[c] = <uint8_t> where[c]
 
 
 cdef void max_pool2d_forward(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
@@ -78,7 +78,7 @@ cdef void max_pool2d_forward(const int64_t *args, int64_t begin, int64_t end) no
 
 cdef struct MaxPool2dBackward:
     const float *dy
-    const uint16_t *argmax
+    const uint8_t *argmax
     float *dx
     int64_t N, OH, OW, C, H, W, R, S
     int64_t size[2]
@@ -89,7 +89,7 @@ cdef struct MaxPool2dBackward:
 
 
 cdef inline void add_where(
-    const float *dy, const uint16_t *argmax, int32_t tap, int64_t count, float *dx
+    const float *dy, const uint8_t *argmax, int32_t tap, int64_t count, float *dx
 ) noexcept nogil:
     cdef int64_t c
     cdef float gradient

@@ -7,39 +7,40 @@ import numpy as np
 from .compiler import inline, kernel
 from .elementwise import map_one, map_two
 from .exponential import ONE, ZERO, sigmoid, tanh
+from .vector import where
 
 SIX = np.float32(6.0)
 
 
 @inline
 def _relu(x):  # type: ignore[no-untyped-def]
-    return ZERO if x <= ZERO else x
+    return where(x <= ZERO, ZERO, x)
 
 
 @inline
 def _relu_gradient(dy, y):  # type: ignore[no-untyped-def]
-    return ZERO if y <= ZERO else dy
+    return where(y <= ZERO, ZERO, dy)
 
 
 @inline
 def _relu6(x):  # type: ignore[no-untyped-def]
-    below_six = SIX if x > SIX else x
-    return ZERO if below_six <= ZERO else below_six
+    below_six = where(x > SIX, SIX, x)
+    return where(below_six <= ZERO, ZERO, below_six)
 
 
 @inline
 def _relu6_gradient(dy, y):  # type: ignore[no-untyped-def]
-    return dy if (y > ZERO) & (y < SIX) else ZERO
+    return where((y > ZERO) & (y < SIX), dy, ZERO)
 
 
 @inline
 def _leaky_relu(x, slope):  # type: ignore[no-untyped-def]
-    return x if x > ZERO else x * slope
+    return where(x > ZERO, x, x * slope)
 
 
 @inline
 def _leaky_relu_gradient(dy, x, slope):  # type: ignore[no-untyped-def]
-    return dy if x > ZERO else dy * slope
+    return where(x > ZERO, dy, dy * slope)
 
 
 @inline

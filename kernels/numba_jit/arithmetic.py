@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from ..ops import BLOCK
+from ..blocking import BLOCK
 from .compiler import inline, kernel
 from .elementwise import map_one, map_two
 from .exponential import ONE, sqrt

@@ -38,7 +38,7 @@ OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False, "_nrt": 
 FASTMATH = {"contract", "nsz"}
 
 ELEMENT: dict[str, Any] = {"float": types.float32, "double": types.float64, "int64": types.int64,
-           "uint64": types.uint64, "uint16": types.uint16}  # fmt: skip
+           "uint64": types.uint64, "uint8": types.uint8}  # fmt: skip
 BLOCK = types.CPointer(types.int64)
 SIGNATURE = types.void(BLOCK, types.int64, types.int64)
 

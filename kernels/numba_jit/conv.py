@@ -5,7 +5,7 @@ Depthwise convolutions have one input channel a group, too few for a matrix prod
 
 from __future__ import annotations
 
-from ..ops import BLOCK, PACKED
+from ..blocking import BLOCK, PACKED
 from .compiler import inline, kernel
 from .depthwise import (  # noqa: F401 - stages of this module's operations
     depthwise_conv2d_backward_data,
@@ -15,10 +15,30 @@ from .depthwise import (  # noqa: F401 - stages of this module's operations
     depthwise_conv2d_forward,
     depthwise_conv2d_forward_pack,
 )
+from .direct import (  # noqa: F401 - stages of this module's operations
+    direct_conv2d_backward_data,
+    direct_conv2d_backward_data_pack,
+    direct_conv2d_forward,
+    direct_conv2d_forward_pack,
+)
+from .direct_weight import (  # noqa: F401 - stages of this module's operations
+    direct_conv2d_backward_weight,
+    direct_conv2d_backward_weight_reduce,
+)
 from .exponential import ZERO
 from .gemm import gemm
 from .im2col import unfold_row
 from .memory import at, at_most, copy, fill, transpose
+from .winograd import (  # noqa: F401 - stages of this module's operations
+    winograd_conv2d_backward_data,
+    winograd_conv2d_backward_data_weights,
+    winograd_conv2d_forward,
+    winograd_conv2d_forward_weights,
+)
+from .winograd_weight import (  # noqa: F401 - stages of this module's operations
+    winograd_conv2d_backward_weight,
+    winograd_conv2d_backward_weight_reduce,
+)
 
 
 @inline

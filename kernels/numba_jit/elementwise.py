@@ -1,36 +1,40 @@
 """The loop of elementwise kernels: task i handles block i of BLOCK elements.
 
-Results go through a tile on the stack: so an output may be an input's memory, and LLVM needs no check that it is not.
+A vector is read before its place is written, so an output may be an input's memory.
 """
 
 from __future__ import annotations
 
-from ..ops import BLOCK
+from ..blocking import BLOCK
 from .compiler import inline
-from .memory import TILE, at, at_most, copy, floats
+from .exponential import ZERO
+from .memory import at, at_most
+from .vector import AHEAD, LANES, LINE, load, load_part, prefetch, store, store_part
 
 
 @inline
 def map_one(function, x, y, parameters, SIZE, begin, end):  # type: ignore[no-untyped-def]
-    """y = function(x, *parameters), where `function` is an `inline` one of float32 numbers."""
-    tile = floats(TILE)
+    """y = function(x, *parameters), where `function` is an `inline` one of vectors."""
     stop = at_most(end * BLOCK, SIZE)
-    for start in range(begin * BLOCK, stop, TILE):
-        count = at_most(stop - start, TILE)
-        source = at(x, start)
-        for i in range(count):
-            tile[i] = function(source[i], *parameters)
-        copy(tile, at(y, start), count)
+    whole = stop - stop % LINE
+    for line in range(begin * BLOCK, whole, LINE):
+        prefetch(at(x, line + AHEAD))
+        for i in range(line, line + LINE, LANES):
+            store(at(y, i), function(load(at(x, i)), *parameters))
+    for i in range(whole, stop, LANES):
+        store_part(at(y, i), function(load_part(at(x, i), stop - i, ZERO), *parameters), stop - i)
 
 
 @inline
 def map_two(function, a, b, y, parameters, SIZE, begin, end):  # type: ignore[no-untyped-def]
-    """y = function(a, b, *parameters), where `function` is an `inline` one of float32 numbers."""
-    tile = floats(TILE)
+    """y = function(a, b, *parameters), where `function` is an `inline` one of vectors."""
     stop = at_most(end * BLOCK, SIZE)
-    for start in range(begin * BLOCK, stop, TILE):
-        count = at_most(stop - start, TILE)
-        first, second = at(a, start), at(b, start)
-        for i in range(count):
-            tile[i] = function(first[i], second[i], *parameters)
-        copy(tile, at(y, start), count)
+    whole = stop - stop % LINE
+    for line in range(begin * BLOCK, whole, LINE):
+        prefetch(at(a, line + AHEAD))
+        prefetch(at(b, line + AHEAD))
+        for i in range(line, line + LINE, LANES):
+            store(at(y, i), function(load(at(a, i)), load(at(b, i)), *parameters))
+    for i in range(whole, stop, LANES):
+        first, second = load_part(at(a, i), stop - i, ZERO), load_part(at(b, i), stop - i, ZERO)
+        store_part(at(y, i), function(first, second, *parameters), stop - i)

@@ -2,11 +2,12 @@
 
 `exp`, `log`, `tanh` and `sigmoid` are branch-free polynomials in float32 with every special value right; the measured
 errors stand with them, in units in the last place. They follow Moshier's Cephes library (expf.c, logf.c, tanhf.c).
-Results below the smallest normal number are 0, for workers flush denormals.
+Results below the smallest normal number are 0, for workers flush denormals. They take float32 numbers or vectors.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,20 @@ from numba import types
 from numba.extending import intrinsic
 
 from .compiler import inline
+from .vector import where
 
 ZERO, HALF, ONE, TWO = (np.float32(number) for number in (0.0, 0.5, 1.0, 2.0))
 INFINITY, NAN = np.float32(np.inf), np.float32(np.nan)
 
-_INT, _FLOAT = ir.IntType(32), ir.FloatType()
+
+def _bits(kind: Any) -> Callable[[int], Any]:
+    """Makes integer constants as wide as `kind`, the type of a float32 or of a vector of them."""
+    if isinstance(kind, ir.VectorType):
+        return lambda number: ir.Constant(ir.VectorType(_INT, kind.count), [number] * kind.count)
+    return lambda number: ir.Constant(_INT, number)
+
+
+_INT = ir.IntType(32)
 
 
 @intrinsic
@@ -36,44 +46,37 @@ def sqrt(typingctx, x):  # type: ignore[no-untyped-def]
 
 # 1.5 * 2**23: adding it rounds a float32 of modest size to an integer, which then stands in the low mantissa bits.
 _ROUND = np.float32(12582912.0)
-_ROUND_BITS = 0x4B400000
 _LOG2_E = np.float32(1.44269504088896341)
 _LN_2_HIGH, _LN_2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)  # ln 2; the first has few bits
-_EXP_LOW, _EXP_HIGH = np.float32(-105.0), np.float32(89.0)  # beyond these exp is 0 and infinite
+_EXP_LOW, _EXP_HIGH = np.float32(-87.33654), np.float32(88.72283)  # between these exp is a normal number
 _E2, _E3, _E4, _E5, _E6, _E7 = (np.float32(c) for c in (
     5.0000001201e-1, 1.6666665459e-1, 4.1665795894e-2, 8.3334519073e-3, 1.3981999507e-3, 1.9875691500e-4))  # fmt: skip
 
 
 @intrinsic
 def _times_power_of_two(typingctx, factor, rounded):  # type: ignore[no-untyped-def]
-    """``factor * 2**n``, where `rounded` is n + _ROUND and n is in [-252, 254].
-
-    Two factors of about 2**(n / 2): 2**128 is no float32, and the last product rounds once into the denormals.
-    """
+    """``factor * 2**n``, a normal number, where `rounded` is n + _ROUND: adds n to the exponent."""
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        def power(n: Any) -> Any:
-            biased = builder.add(n, ir.Constant(_INT, 127))
-            return builder.bitcast(builder.shl(biased, ir.Constant(_INT, 23)), _FLOAT)
+        bits = _bits(values[0].type)
+        number, n = (builder.bitcast(value, bits(0).type) for value in values)
+        return builder.bitcast(builder.add(number, builder.shl(n, bits(23))), values[0].type)
 
-        n = builder.sub(builder.bitcast(values[1], _INT), ir.Constant(_INT, _ROUND_BITS))
-        half = builder.ashr(n, ir.Constant(_INT, 1))
-        return builder.fmul(builder.fmul(values[0], power(half)), power(builder.sub(n, half)))
-
-    return types.float32(types.float32, types.float32), codegen
+    return factor(factor, rounded), codegen
 
 
 @inline
 def exp(x):  # type: ignore[no-untyped-def]
-    """e**x, within 1.0 units. NaN passes through both bounds, for every comparison with it is false."""
-    x = _EXP_HIGH if x > _EXP_HIGH else x
-    x = _EXP_LOW if x < _EXP_LOW else x
+    """e**x, within 1.0 units."""
     rounded = x * _LOG2_E + _ROUND
     n = rounded - _ROUND
     r = x - n * _LN_2_HIGH
     r = r - n * _LN_2_LOW
     p = ((((_E7 * r + _E6) * r + _E5) * r + _E4) * r + _E3) * r + _E2
-    return _times_power_of_two(p * (r * r) + r + ONE, rounded)
+    result = _times_power_of_two(p * (r * r) + r + ONE, rounded)
+    # Infinity beyond the upper bound, and NaN, for every comparison with it is false.
+    result = where(x <= _EXP_HIGH, result, x * INFINITY)
+    return where(x < _EXP_LOW, ZERO, result)
 
 
 @inline
@@ -92,12 +95,12 @@ _T3, _T5, _T7, _T9, _T11 = (np.float32(c) for c in (
 @inline
 def tanh(x):  # type: ignore[no-untyped-def]
     """Within 1.4 units: an odd polynomial near 0, where the other form cancels; else from e**2|x|, with x's sign."""
-    size = x if x > ZERO else -x
+    size = where(x > ZERO, x, -x)
     z = x * x
     near = ((((_T11 * z + _T9) * z + _T7) * z + _T5) * z + _T3) * z * x + x
     far = ONE - TWO / (exp(size + size) + ONE)
-    far = far if x > ZERO else -far
-    return near if size < _TANH_SMALL else far
+    far = where(x > ZERO, far, -far)
+    return where(size < _TANH_SMALL, near, far)
 
 
 # ---------------------------------------------------------------- log
@@ -113,13 +116,15 @@ def _split(typingctx, x):  # type: ignore[no-untyped-def]
     """(m, n) with x = m * 2**n and m in [sqrt(1/2), sqrt(2)), for positive normal x."""
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        bits = builder.bitcast(values[0], _INT)
-        n = builder.ashr(builder.sub(bits, ir.Constant(_INT, _SQRT_HALF_BITS)), ir.Constant(_INT, 23))
-        mantissa = builder.sub(bits, builder.shl(n, ir.Constant(_INT, 23)))
-        parts = [builder.bitcast(mantissa, _FLOAT), builder.sitofp(n, _FLOAT)]
+        kind = values[0].type
+        bits = _bits(kind)
+        number = builder.bitcast(values[0], bits(0).type)
+        n = builder.ashr(builder.sub(number, bits(_SQRT_HALF_BITS)), bits(23))
+        mantissa = builder.sub(number, builder.shl(n, bits(23)))
+        parts = [builder.bitcast(mantissa, kind), builder.sitofp(n, kind)]
         return context.make_tuple(builder, signature.return_type, parts)
 
-    return types.UniTuple(types.float32, 2)(types.float32), codegen
+    return types.UniTuple(x, 2)(x), codegen
 
 
 @inline
@@ -132,7 +137,7 @@ def log(x):  # type: ignore[no-untyped-def]
     p = (((p * r + _L6) * r + _L5) * r + _L4) * r + _L3
     tail = p * r * z + n * _LN_2_LOW - HALF * z
     result = (r + tail) + n * _LN_2_HIGH
-    result = x if x == INFINITY else result
-    result = -INFINITY if x == ZERO else result
+    result = where(x == INFINITY, x, result)
+    result = where(x == ZERO, -INFINITY, result)
     # The comparison is false for NaN too.
-    return result if x >= ZERO else NAN
+    return where(x >= ZERO, result, NAN)

@@ -6,18 +6,71 @@ is packed here: callers lay B out so that a row of it is what a row of C needs.
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from ..blocking import PANEL
 from .compiler import inline
 from .exponential import ZERO
 from .memory import at, at_most, fill
-from .simd import LANES, Accumulator, FloatPointer, constant, fma, masked_load, masked_store, splat, tail_mask
+from .simd import (
+    LANES,
+    Accumulator,
+    FloatPointer,
+    constant,
+    fma,
+    masked_load,
+    masked_store,
+    prefetch,
+    splat,
+    streaming_store,
+    tail_mask,
+)
 
 # Accumulators + two vectors of B + one of A fill the register file: 32 registers with AVX-512, 16 without.
 TILE_ROWS = 14 if LANES == 16 else 6
+WINDOW_ROWS = 6 if LANES == 16 else 2  # of the smaller tile
+STORE, ACCUMULATE, ADD_BIAS = 0, 1, 2  # modes of `window_gemm`
+AHEAD = 24  # rows of B that are asked for before they are needed: about the time that memory takes
+SOON = 8  # the same for A, where a step is a stride
+LINE = 16  # floats of a cache line
 DEPTH_BLOCK = 256  # rows of B that stay in L1 while all rows of A pass: 256 x 32 floats are 32 KB
+
+
+def _sums(builder: Any, rows: int, vectors: int) -> list[list[Accumulator]]:
+    return [[Accumulator(builder) for _ in range(vectors)] for _ in range(rows)]
+
+
+def _multiply(builder: Any, sums: Any, a_rows: list[Any], offset: Any, b_at: Any, masks: list[Any]) -> None:
+    """Add the outer product of a column of A, `offset` elements behind the start of its rows, and a row of B."""
+    b_vectors = [masked_load(builder, builder.gep(b_at, [constant(j * LANES)]), mask) for j, mask in enumerate(masks)]
+    for i, a_row in enumerate(a_rows):
+        a_splat = splat(builder, builder.load(builder.gep(a_row, [offset])))
+        for j, b_vector in enumerate(b_vectors):
+            sums[i][j].set(fma(builder, a_splat, b_vector, sums[i][j].get()))
+
+
+def _column_masks(builder: Any, columns: Any, vectors: int) -> list[Any]:
+    return [tail_mask(builder, builder.sub(columns, constant(j * LANES))) for j in range(vectors)]
+
+
+def _add_row(builder: Any, sums: list[Accumulator], c_row: Any, masks: list[Any]) -> None:
+    for j, mask in enumerate(masks):
+        before = masked_load(builder, builder.gep(c_row, [constant(j * LANES)]), mask)
+        sums[j].set(builder.fadd(before, sums[j].get()))
+
+
+def _store_row(builder: Any, sums: list[Accumulator], c_row: Any, masks: list[Any]) -> None:
+    for j, mask in enumerate(masks):
+        masked_store(builder, sums[j].get(), builder.gep(c_row, [constant(j * LANES)]), mask)
+
+
+def _stream_row(builder: Any, sums: list[Accumulator], c_row: Any, masks: list[Any]) -> None:
+    for j in range(len(masks)):
+        streaming_store(builder, sums[j].get(), builder.gep(c_row, [constant(j * LANES)]))
 
 
 @intrinsic(prefer_literal=True)
@@ -30,35 +83,96 @@ def gemm_tile(typingctx, rows, vectors, columns, depth, a, a_row, a_depth, b, b_
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         _, _, columns, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate = arguments
-        masks = [tail_mask(builder, builder.sub(columns, constant(j * LANES))) for j in range(tile_vectors)]
-        sums = [[Accumulator(builder) for _ in range(tile_vectors)] for _ in range(tile_rows)]
-
-        def c_at(i: int, j: int):  # type: ignore[no-untyped-def]
-            return builder.gep(c, [builder.add(builder.mul(c_row, constant(i)), constant(j * LANES))])
-
+        masks = _column_masks(builder, columns, tile_vectors)
+        sums = _sums(builder, tile_rows, tile_vectors)
         a_rows = [builder.gep(a, [builder.mul(a_row, constant(i))]) for i in range(tile_rows)]
+        c_rows = [builder.gep(c, [builder.mul(c_row, constant(i))]) for i in range(tile_rows)]
         with cgutils.for_range(builder, depth) as loop:
             b_at = builder.gep(b, [builder.mul(loop.index, b_row)])
-            b_vectors = [masked_load(builder, builder.gep(b_at, [constant(j * LANES)]), masks[j])
-                         for j in range(tile_vectors)]  # fmt: skip
-            offset = builder.mul(loop.index, a_depth)
-            for i in range(tile_rows):
-                a_splat = splat(builder, builder.load(builder.gep(a_rows[i], [offset])))
-                for j in range(tile_vectors):
-                    sums[i][j].set(fma(builder, a_splat, b_vectors[j], sums[i][j].get()))
+            _multiply(builder, sums, a_rows, builder.mul(loop.index, a_depth), b_at, masks)
         # C is added last: a chain of additions is never longer than a depth block, which keeps rounding errors small.
         with builder.if_then(builder.icmp_signed("!=", accumulate, constant(0))):
-            for i in range(tile_rows):
-                for j in range(tile_vectors):
-                    before = masked_load(builder, c_at(i, j), masks[j])
-                    sums[i][j].set(builder.fadd(before, sums[i][j].get()))
-        for i in range(tile_rows):
-            for j in range(tile_vectors):
-                masked_store(builder, sums[i][j].get(), c_at(i, j), masks[j])
+            for row, c_at in zip(sums, c_rows, strict=True):
+                _add_row(builder, row, c_at, masks)
+        for row, c_at in zip(sums, c_rows, strict=True):
+            _store_row(builder, row, c_at, masks)
         return context.get_dummy_value()
 
     L = types.int64
     return types.void(rows, vectors, L, L, FloatPointer, L, L, FloatPointer, L, FloatPointer, L, L), codegen
+
+
+@intrinsic(prefer_literal=True)
+def _window_tile(  # type: ignore[no-untyped-def]
+    typingctx, rows, vectors, span, gap, asks, m, columns, windows, places, b, b_row, result, c, c_places, bias, next_line, next_step
+):  # fmt: skip
+    """C[i, columns] = sum over runs t and d < length of A[places[i] + shifts[t] + d * step] B[t * length + d, columns].
+
+    Row i of C stands at ``c + c_places[i]``. A tile computes as many rows as its literal says; those from `m` on repeat
+    row m - 1 and are not stored. A `gap` other than 0 says that the places of every `span` rows are so far apart: then
+    only the first of them needs a register for its address. With `asks` 1 every step asks for the row of B that comes AHEAD steps
+    later, with 2 also for one more cache line, `next_step` floats after the one before, with 3 also for A.
+    """
+    tile_rows, tile_vectors = rows.literal_value, vectors.literal_value
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        _, _, _, _, _, m, columns, windows, places, b, b_row, result, c, c_places, bias, next_line, next_step = arguments
+        a, _, step, runs, shifts, length = cgutils.unpack_tuple(builder, windows)
+        mode, streams = cgutils.unpack_tuple(builder, result)
+        masks = _column_masks(builder, columns, tile_vectors)
+        sums = _sums(builder, tile_rows, tile_vectors)
+        last = builder.sub(m, constant(1))
+        there = [builder.icmp_signed("<", constant(i), m) for i in range(tile_rows)]
+        index = [builder.select(inside, constant(i), last) for i, inside in enumerate(there)]
+        if gap.literal_value:
+            starts = [builder.gep(a, [builder.load(builder.gep(places, [constant(i)]))])
+                      for i in range(0, tile_rows, span.literal_value)]  # fmt: skip
+            far = [divmod(i, span.literal_value) for i in range(tile_rows)]
+            a_rows = [builder.gep(starts[i], [constant(j * gap.literal_value)]) for i, j in far]
+        else:
+            a_rows = [builder.gep(a, [builder.load(builder.gep(places, [item]))]) for item in index]
+        c_rows = [builder.gep(c, [builder.load(builder.gep(c_places, [item]))]) for item in index]
+        with builder.if_then(builder.icmp_signed("==", streams, constant(0))):
+            for c_row in c_rows:
+                for j in range(tile_vectors):
+                    prefetch(builder, builder.gep(c_row, [constant(j * LANES)]), writing=True)
+        b_at, line = cgutils.alloca_once_value(builder, b), cgutils.alloca_once_value(builder, next_line)
+        depth = builder.mul(runs, length)
+        with cgutils.for_range(builder, runs) as run:
+            shift = builder.load(builder.gep(shifts, [run.index]))
+            first, lines = builder.load(b_at), builder.load(line)
+            with cgutils.for_range(builder, length) as loop:
+                offset = builder.add(shift, builder.mul(loop.index, step))
+                b_row_at = builder.gep(first, [builder.mul(loop.index, b_row)])
+                if asks.literal_value >= 1:  # behind the last row comes the first one again, for the next tile
+                    row = builder.add(builder.add(builder.mul(run.index, length), loop.index), constant(AHEAD))
+                    row = builder.select(builder.icmp_signed("<", row, depth), row, builder.sub(row, depth))
+                    later_row = builder.gep(b, [builder.mul(row, b_row)])
+                    for j in range(tile_vectors):
+                        prefetch(builder, builder.gep(later_row, [constant(j * LANES)]))
+                if asks.literal_value >= 3:
+                    soon = builder.add(offset, builder.mul(step, constant(SOON)))
+                    for a_row in (a_rows[0], a_rows[-1]):
+                        prefetch(builder, builder.gep(a_row, [soon]))
+                if asks.literal_value >= 2:
+                    prefetch(builder, builder.gep(lines, [builder.mul(loop.index, next_step)]), near=False)
+                _multiply(builder, sums, a_rows, offset, b_row_at, masks)
+            builder.store(builder.gep(first, [builder.mul(length, b_row)]), b_at)
+            builder.store(builder.gep(lines, [builder.mul(length, next_step)]), line)
+        with builder.if_then(builder.icmp_signed("!=", mode, constant(STORE))):
+            accumulates = builder.icmp_signed("==", mode, constant(ACCUMULATE))
+            for row, c_row in zip(sums, c_rows, strict=True):
+                _add_row(builder, row, builder.select(accumulates, c_row, bias), masks)
+        with builder.if_else(builder.icmp_signed("!=", streams, constant(0))) as (streaming, ordinary):
+            for branch, write in ((streaming, _stream_row), (ordinary, _store_row)):
+                with branch:
+                    for row, c_row, inside in zip(sums, c_rows, there, strict=True):
+                        with builder.if_then(inside):
+                            write(builder, row, c_row, masks)
+        return context.get_dummy_value()
+
+    L, F, P = types.int64, FloatPointer, types.CPointer(types.int64)
+    return types.void(rows, vectors, span, gap, asks, L, L, windows, P, F, L, result, F, P, F, F, L), codegen
 
 
 @inline
@@ -103,3 +217,149 @@ def gemm(m, n, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate):  # typ
                   at(c, j), c_row, add)  # fmt: skip
             j += columns
         first += count
+
+
+class Windows(NamedTuple):
+    """Matrix A, whose rows are scattered over runs: run t of row i is at ``a + places[i] + shifts[t]``.
+
+    A run has `length` elements that are `step` apart. All windows of an image share their shifts.
+    """
+
+    a: Any
+    places: Any
+    step: Any
+    runs: Any
+    shifts: Any
+    length: Any
+
+
+class Panels(NamedTuple):
+    """Matrix B in panels of `PANEL` columns: panel j begins at ``b + j * panel``, its rows are `row` apart."""
+
+    b: Any
+    panel: Any
+    row: Any
+
+
+class Rows(NamedTuple):
+    """Matrix C in panels: row i of panel j begins at ``c + j * panel + places[i]``."""
+
+    c: Any
+    places: Any
+    panel: Any
+
+
+class Store(NamedTuple):
+    """What happens to a result: STORE it, ADD_BIAS, or ACCUMULATE it in C; `streams`: write it around the caches.
+
+    Then all vectors of C must be whole and aligned.
+    """
+
+    mode: Any
+    streams: Any
+
+
+class Later(NamedTuple):
+    """Two runs of cache lines that will be needed next, asked for meanwhile: where they begin, and how many."""
+
+    first: Any
+    first_lines: Any
+    second: Any
+    second_lines: Any
+
+
+@inline
+def _next_line(later, asked):  # type: ignore[no-untyped-def]
+    """Where a tile goes on asking for lines after so many, and how far apart: 0 when all have been asked for."""
+    if asked < later.first_lines:
+        return at(later.first, asked * LINE), LINE
+    if asked - later.first_lines < later.second_lines:
+        return at(later.second, (asked - later.first_lines) * LINE), LINE
+    return later.first, 0
+
+
+@inline
+def _gap(places, left):  # type: ignore[no-untyped-def]
+    """How far apart the places of a tile are, or 0 if not all are equally far; they never stand closer than the first two."""
+    if left < TILE_ROWS:
+        return 0
+    first = places[1] - places[0]
+    return first if places[TILE_ROWS - 1] - places[0] == (TILE_ROWS - 1) * first else 0
+
+
+@inline
+def _window_rows(two, asks, m, columns, windows, b, b_row, store, c, c_places, bias, later, asked):  # type: ignore[no-untyped-def]
+    """All rows of A against one or two vectors of a panel; returns how many lines have been asked for in all."""
+    i = 0
+    while i < m:
+        left, p, q = m - i, at(windows.places, i), at(c_places, i)
+        line, step = _next_line(later, asked)
+        gap, tall = _gap(p, left), left > WINDOW_ROWS
+        if two:
+            if gap == 1:
+                _window_tile(TILE_ROWS, 2, TILE_ROWS, 1, asks, left, columns, windows, p, b, b_row, store, c, q, bias, line, step)
+            elif tall:
+                _window_tile(TILE_ROWS, 2, TILE_ROWS, 0, asks, left, columns, windows, p, b, b_row, store, c, q, bias, line, step)
+            else:
+                _window_tile(WINDOW_ROWS, 2, WINDOW_ROWS, 0, asks, left, columns, windows, p, b, b_row, store, c, q, bias, line, step)
+        # One vector of B leaves no loads to spare: usual numbers of input channels get code of their own.
+        elif gap == 1:
+            _window_tile(TILE_ROWS, 1, TILE_ROWS, 1, asks, left, columns, windows, p, b, b_row, store, c, q, bias, line, step)
+        elif gap == 3:
+            _window_tile(TILE_ROWS, 1, TILE_ROWS, 3, asks, left, columns, windows, p, b, b_row, store, c, q, bias, line, step)
+        elif gap == 6:
+            _window_tile(TILE_ROWS, 1, TILE_ROWS, 6, asks, left, columns, windows, p, b, b_row, store, c, q, bias, line, step)
+        elif tall:
+            _window_tile(TILE_ROWS, 1, TILE_ROWS, 0, asks, left, columns, windows, p, b, b_row, store, c, q, bias, line, step)
+        else:
+            _window_tile(WINDOW_ROWS, 1, WINDOW_ROWS, 0, asks, left, columns, windows, p, b, b_row, store, c, q, bias, line, step)
+        asked += windows.runs * windows.length
+        i += TILE_ROWS if tall else WINDOW_ROWS
+    return asked
+
+
+@inline
+def window_gemm(asks, m, n, windows, panels, rows, store, bias, later):  # type: ignore[no-untyped-def]
+    """C[m, n] = A B for the matrices `windows`, `panels` and `rows`; `bias` points to n numbers, read with ADD_BIAS.
+
+    `asks` is a literal, see `_window_tile`: 1 is worth it where B is not in the first cache, 2 brings `later` closer,
+    3 is for steps of a cache line and more.
+    Places of A ascend, and consecutive ones are nowhere closer than the first two of a tile.
+    """
+    asked = 0
+    for j in range(0, n, PANEL):
+        k = 0
+        while k < at_most(n - j, PANEL):
+            columns = at_most(at_most(n - j, PANEL) - k, 2 * LANES)
+            asked = _window_rows(
+                columns > LANES, asks, m, columns, windows, at(panels.b, j // PANEL * panels.panel + k), panels.row, store,
+                at(rows.c, j // PANEL * rows.panel + k), rows.places, at(bias, j + k), later, asked)  # fmt: skip
+            k += columns
+
+
+@inline
+def _ascends(places, first, count):  # type: ignore[no-untyped-def]
+    return places[first + count - 1] - places[first] == count - 1
+
+
+@inline
+def few_rows(m, n, windows):  # type: ignore[no-untyped-def]
+    """Whether `few_rows_gemm` can multiply: nine rows in threes, or few columns and 27 rows in nines, side by side."""
+    if LANES < 16 or n > 2 * LANES:
+        return False
+    p = windows.places
+    if m == 9:
+        return _ascends(p, 0, 3) and _ascends(p, 3, 3) and _ascends(p, 6, 3)
+    return m == 27 and n <= LANES and _ascends(p, 0, 9) and _ascends(p, 9, 9) and _ascends(p, 18, 9)
+
+
+@inline
+def few_rows_gemm(m, n, windows, panels, rows, store, bias, later):  # type: ignore[no-untyped-def]
+    """As `window_gemm`, in one tile: the taps of a 3x3 kernel over 1 or 3 channels."""
+    line, step = _next_line(later, 0)
+    if m == 9:
+        _window_tile(9, 2, 3, 1, 2, m, n, windows, windows.places, panels.b, panels.row, store, rows.c, rows.places, bias,
+                     line, step)  # fmt: skip
+    else:
+        _window_tile(27, 1, 9, 1, 2, m, n, windows, windows.places, panels.b, panels.row, store, rows.c, rows.places,
+                     bias, line, step)  # fmt: skip

@@ -1,53 +1,117 @@
-"""Linear layers: one task computes a TILE_ROWS x TILE_COLUMNS tile of the result with `gemm`."""
+"""Linear layers: matrix products of packed panels, a block of rows and columns of the result a task."""
 
 from __future__ import annotations
 
-from ..ops import PACKED
+from ..blocking import PACKED, PANEL
 from .compiler import inline, kernel
-from .gemm import gemm
-from .memory import at, at_most, copy, transpose
+from .exponential import ZERO
+from .gemm import ACCUMULATE, ADD_BIAS, STORE, TILE_ROWS, Later, Panels, Rows, Store, Windows, window_gemm
+from .memory import at, at_most, copy, fill
+from .transpose import transpose
+
+@inline
+def _pack(b, packed, depth, n, begin, end):  # type: ignore[no-untyped-def]
+    """packed[panel, d, j] = b[d, panel * PANEL + j]; a task packs PACKED columns."""
+    for first in range(begin * PACKED, at_most(end * PACKED, n), PACKED):
+        count = at_most(n - first, PACKED)
+        target = at(packed, first // PANEL * depth * PANEL + first % PANEL)
+        for d in range(depth):
+            copy(at(b, d * n + first), at(target, d * PANEL), count)
 
 
 @inline
-def _tile(task, columns, TILE_ROWS, TILE_COLUMNS):  # type: ignore[no-untyped-def]
-    """First row and first column of a tile of a matrix with `columns` columns."""
-    across = (columns + TILE_COLUMNS - 1) // TILE_COLUMNS
-    return task // across * TILE_ROWS, task % across * TILE_COLUMNS
+def _stage(a, a_row, transposed, staged, pitch, rows, depth):  # type: ignore[no-untyped-def]
+    """staged[i // TILE_ROWS, d, i % TILE_ROWS] = A[i, d]: a step of a tile finds its numbers side by side."""
+    for i in range(0, rows, TILE_ROWS):
+        count, target = at_most(rows - i, TILE_ROWS), at(staged, i * pitch)
+        if transposed:
+            for d in range(depth):
+                copy(at(a, d * a_row + i), at(target, d * TILE_ROWS), count)
+        else:
+            transpose(at(a, i * a_row), a_row, target, TILE_ROWS, count, depth)
 
 
-@kernel
-def linear_forward_pack(w, packed, I, O, begin, end):  # type: ignore[no-untyped-def]
-    """packed[i, o] = w[o, i]; a task transposes PACKED outputs."""
-    first, last = begin * PACKED, at_most(end * PACKED, O)
-    transpose(at(w, first * I), I, at(packed, first), O, last - first, I)
-
-
-@kernel
-def linear_forward(x, b, packed, y, M, I, O, B, TILE_ROWS, TILE_COLUMNS, begin, end):  # type: ignore[no-untyped-def]
-    """y = bias, then y += x @ packed on the tile."""
+@inline
+def _multiply(  # type: ignore[no-untyped-def]
+    a, a_row, transposed, b, b_panel, b_row, c, bias, B, staged, places, shifts, m, n, depth, ROWS, COLUMNS, DEPTH,
+    begin, end,
+):  # fmt: skip
+    """C = A B + bias. Rows of the memory of A are `a_row` apart; they are A's columns if `transposed`."""
+    across = (n + COLUMNS - 1) // COLUMNS
+    a_places, c_places = at(places, 0), at(places, ROWS)
+    at(shifts, 0)[0] = 0
+    for i in range(ROWS):
+        a_places[i] = i // TILE_ROWS * TILE_ROWS * DEPTH + i % TILE_ROWS
+        c_places[i] = i * n
     for task in range(begin, end):
-        row, column = _tile(task, O, TILE_ROWS, TILE_COLUMNS)
-        rows, columns = at_most(TILE_ROWS, M - row), at_most(TILE_COLUMNS, O - column)
-        if B > 0:
-            for i in range(row, row + rows):
-                copy(at(b, column), at(y, i * O + column), columns)
-        gemm(rows, columns, I, at(x, row * I), I, 1, at(packed, column), O,
-             at(y, row * O + column), O, 1 if B > 0 else 0)  # fmt: skip
+        row, column = task // across * ROWS, task % across * COLUMNS
+        rows, columns = at_most(ROWS, m - row), at_most(COLUMNS, n - column)
+        target = at(c, row * n + column)
+        if depth == 0:
+            for i in range(rows):
+                if B > 0:
+                    copy(at(bias, column), at(target, i * n), columns)
+                else:
+                    fill(at(target, i * n), ZERO, columns)
+        for first in range(0, depth, DEPTH):
+            count = at_most(DEPTH, depth - first)
+            part = at(a, first * a_row + row) if transposed else at(a, row * a_row + first)
+            _stage(part, a_row, transposed, at(staged, 0), DEPTH, rows, count)
+            mode = ACCUMULATE if first > 0 else ADD_BIAS if B > 0 else STORE
+            window_gemm(
+                1, rows, columns, Windows(at(staged, 0), a_places, TILE_ROWS, 1, at(shifts, 0), count),
+                Panels(at(b, column // PANEL * b_panel + first * b_row), b_panel, b_row), Rows(target, c_places, PANEL),
+                Store(mode, 0), at(bias, column), Later(a, 0, a, 0))  # fmt: skip
 
 
 @kernel
-def linear_backward_data(dy, w, dx, M, I, O, TILE_ROWS, TILE_COLUMNS, begin, end):  # type: ignore[no-untyped-def]
-    """dx = dy @ w on the tile."""
-    for task in range(begin, end):
-        row, column = _tile(task, I, TILE_ROWS, TILE_COLUMNS)
-        gemm(at_most(TILE_ROWS, M - row), at_most(TILE_COLUMNS, I - column), O, at(dy, row * O), O, 1,
-             at(w, column), I, at(dx, row * I + column), I, 0)  # fmt: skip
+def panels_linear_forward_pack(w, packed, I, O, begin, end):  # type: ignore[no-untyped-def]
+    """packed[panel, i, j] = w[panel * PANEL + j, i]; a task packs PACKED outputs."""
+    for first in range(begin * PACKED, at_most(end * PACKED, O), PACKED):
+        target = at(packed, first // PANEL * I * PANEL + first % PANEL)
+        transpose(at(w, first * I), I, target, PANEL, at_most(O - first, PACKED), I)
 
 
 @kernel
-def linear_backward_weight(x, dy, dw, M, I, O, TILE_ROWS, TILE_COLUMNS, begin, end):  # type: ignore[no-untyped-def]
-    """dw = dy^T @ x on the tile; the sum over all M rows stays inside the task."""
-    for task in range(begin, end):
-        row, column = _tile(task, I, TILE_ROWS, TILE_COLUMNS)
-        gemm(at_most(TILE_ROWS, O - row), at_most(TILE_COLUMNS, I - column), M, at(dy, row), 1, O,
-             at(x, column), I, at(dw, row * I + column), I, 0)  # fmt: skip
+def panels_linear_forward(  # type: ignore[no-untyped-def]
+    x, b, packed, staged, places, shifts, y, M, I, O, B, ROWS, COLUMNS, DEPTH, begin, end
+):  # fmt: skip
+    """y = x w^T + b."""
+    _multiply(at(x, 0), I, 0, at(packed, 0), I * PANEL, PANEL, at(y, 0), at(b, 0), B, staged, places, shifts, M, O, I,
+              ROWS, COLUMNS, DEPTH, begin, end)  # fmt: skip
+
+
+@kernel
+def panels_linear_backward_data_pack(w, packed, I, O, begin, end):  # type: ignore[no-untyped-def]
+    """The weights as they are, in panels of inputs."""
+    _pack(at(w, 0), packed, O, I, begin, end)
+
+
+@kernel
+def panels_linear_backward_data(  # type: ignore[no-untyped-def]
+    dy, w, packed, staged, places, shifts, dx, M, I, O, ROWS, COLUMNS, DEPTH, PACKS, begin, end
+):  # fmt: skip
+    """dx = dy w."""
+    b, panel, row = at(packed, 0), O * PANEL, PANEL
+    if PACKS == 0:
+        b, panel, row = at(w, 0), PANEL, I
+    _multiply(at(dy, 0), O, 0, b, panel, row, at(dx, 0), at(dy, 0), 0, staged, places, shifts, M, I, O, ROWS, COLUMNS,
+              DEPTH, begin, end)  # fmt: skip
+
+
+@kernel
+def panels_linear_backward_weight_pack(x, packed, M, I, begin, end):  # type: ignore[no-untyped-def]
+    """The inputs as they are, in panels."""
+    _pack(at(x, 0), packed, M, I, begin, end)
+
+
+@kernel
+def panels_linear_backward_weight(  # type: ignore[no-untyped-def]
+    x, dy, packed, staged, places, shifts, dw, M, I, O, ROWS, COLUMNS, DEPTH, PACKS, begin, end
+):  # fmt: skip
+    """dw = dy^T x; the sum over all M rows stays inside the task."""
+    b, panel, row = at(packed, 0), M * PANEL, PANEL
+    if PACKS == 0:
+        b, panel, row = at(x, 0), PANEL, I
+    _multiply(at(dy, 0), O, 1, b, panel, row, at(dw, 0), at(dy, 0), 0, staged, places, shifts, O, I, M, ROWS, COLUMNS,
+              DEPTH, begin, end)  # fmt: skip

@@ -1,81 +1,135 @@
 """Softmax and the losses over rows of logits: task i handles rows [i * ROWS, (i + 1) * ROWS).
 
-A sum or maximum along a row runs in `LANES` independent accumulators, which LLVM keeps in vectors, joined in order.
+A sum or maximum along a row runs in the lanes of a vector, joined in order.
 """
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from .compiler import inline, kernel
-from .exponential import ZERO, exp
-from .memory import at, at_most, copy, fill, floats
-
-LANES = 64
+from .exponential import INFINITY, ZERO, exp, log
+from .memory import at, at_most, fill
+from .vector import AHEAD, LANES, full, load, load_part, prefetch, store, store_part, total, where
+from .vector import largest as largest_of
 
 
 @inline
 def _maximum(row, count):  # type: ignore[no-untyped-def]
     """The largest number of a row of at least one; a NaN may be passed over, for it shows in the sums."""
-    lanes = floats(LANES)
-    width = at_most(count, LANES)
-    copy(row, lanes, width)
-    for start in range(width, count, LANES):
-        part = at(row, start)
-        for j in range(at_most(count - start, LANES)):
-            lanes[j] = part[j] if part[j] > lanes[j] else lanes[j]
-    largest = lanes[0]
-    for j in range(1, width):
-        largest = lanes[j] if lanes[j] > largest else largest
-    return largest
-
-
-@inline
-def _join(lanes, width):  # type: ignore[no-untyped-def]
-    """The sum of the accumulators, in double."""
-    total = 0.0
-    for j in range(width):
-        total += lanes[j]
-    return total
+    lanes = other = full(-INFINITY)
+    whole = count - count % LANES
+    pairs = whole - whole % (2 * LANES)
+    for i in range(0, pairs, 2 * LANES):
+        part, more = load(at(row, i)), load(at(row, i + LANES))
+        lanes, other = where(part > lanes, part, lanes), where(more > other, more, other)
+    if pairs < whole:
+        part = load(at(row, pairs))
+        lanes = where(part > lanes, part, lanes)
+    lanes = where(other > lanes, other, lanes)
+    if whole < count:
+        part = load_part(at(row, whole), count - whole, -INFINITY)
+        lanes = where(part > lanes, part, lanes)
+    return largest_of(lanes)
 
 
 @inline
 def _sum(row, count):  # type: ignore[no-untyped-def]
-    lanes = floats(LANES)
-    width = at_most(count, LANES)
-    fill(lanes, ZERO, width)
-    for start in range(0, count, LANES):
-        part = at(row, start)
-        for j in range(at_most(count - start, LANES)):
-            lanes[j] += part[j]
-    return _join(lanes, width)
+    lanes = full(ZERO)
+    whole = count - count % LANES
+    for i in range(0, whole, LANES):
+        prefetch(at(row, i + AHEAD))
+        lanes = lanes + load(at(row, i))
+    return total(lanes + load_part(at(row, whole), count - whole, ZERO))
 
 
 @inline
 def _dot(left, right, count):  # type: ignore[no-untyped-def]
-    lanes = floats(LANES)
-    width = at_most(count, LANES)
-    fill(lanes, ZERO, width)
-    for start in range(0, count, LANES):
-        a, b = at(left, start), at(right, start)
-        for j in range(at_most(count - start, LANES)):
-            lanes[j] += a[j] * b[j]
-    return _join(lanes, width)
+    lanes = full(ZERO)
+    whole = count - count % LANES
+    for i in range(0, whole, LANES):
+        prefetch(at(left, i + AHEAD))
+        prefetch(at(right, i + AHEAD))
+        lanes = lanes + load(at(left, i)) * load(at(right, i))
+    rest = count - whole
+    return total(lanes + load_part(at(left, whole), rest, ZERO) * load_part(at(right, whole), rest, ZERO))
 
 
 @inline
 def _exponential_sum(row, largest, count):  # type: ignore[no-untyped-def]
     """The sum of exp(row - largest)."""
-    lanes = floats(LANES)
-    width = at_most(count, LANES)
-    fill(lanes, ZERO, width)
-    for start in range(0, count, LANES):
-        part = at(row, start)
-        for j in range(at_most(count - start, LANES)):
-            lanes[j] += exp(part[j] - largest)
-    return _join(lanes, width)
+    lanes = full(ZERO)
+    whole = count - count % LANES
+    for i in range(0, whole, LANES):
+        prefetch(at(row, i + AHEAD))
+        lanes = lanes + exp(load(at(row, i)) - largest)
+    if whole < count:
+        lanes = lanes + exp(load_part(at(row, whole), count - whole, -INFINITY) - largest)
+    return total(lanes)
+
+
+@inline
+def _exponentials(row, largest, target, count):  # type: ignore[no-untyped-def]
+    """target = exp(row - largest); returns the sum."""
+    lanes = full(ZERO)
+    whole = count - count % LANES
+    for i in range(0, whole, LANES):
+        prefetch(at(row, i + AHEAD))
+        value = exp(load(at(row, i)) - largest)
+        store(at(target, i), value)
+        lanes = lanes + value
+    if whole < count:
+        value = exp(load_part(at(row, whole), count - whole, -INFINITY) - largest)
+        store_part(at(target, whole), value, count - whole)
+        lanes = lanes + value
+    return total(lanes)
+
+
+@inline
+def _map_row(function, source, target, parameters, count):  # type: ignore[no-untyped-def]
+    """target = function(source, *parameters) along a row."""
+    whole = count - count % LANES
+    for i in range(0, whole, LANES):
+        store(at(target, i), function(load(at(source, i)), *parameters))
+    if whole < count:
+        value = function(load_part(at(source, whole), count - whole, ZERO), *parameters)
+        store_part(at(target, whole), value, count - whole)
+
+
+@inline
+def _map_rows(function, first, second, target, parameters, count):  # type: ignore[no-untyped-def]
+    """target = function(first, second, *parameters) along a row."""
+    whole = count - count % LANES
+    for i in range(0, whole, LANES):
+        store(at(target, i), function(load(at(first, i)), load(at(second, i)), *parameters))
+    if whole < count:
+        a, b = load_part(at(first, whole), count - whole, ZERO), load_part(at(second, whole), count - whole, ZERO)
+        store_part(at(target, whole), function(a, b, *parameters), count - whole)
+
+
+@inline
+def _product(x, factor):  # type: ignore[no-untyped-def]
+    return x * factor
+
+
+@inline
+def _log_probability(x, largest, log_sum):  # type: ignore[no-untyped-def]
+    return (x - largest) - log_sum
+
+
+@inline
+def _softmax_gradient(dy, y, mean):  # type: ignore[no-untyped-def]
+    return y * (dy - mean)
+
+
+@inline
+def _log_softmax_gradient(dy, y, sum):  # type: ignore[no-untyped-def]
+    return dy - exp(y) * sum
+
+
+@inline
+def _probability(x, log_sum, factor):  # type: ignore[no-untyped-def]
+    return factor * exp(x - log_sum)
 
 
 @kernel
@@ -83,43 +137,35 @@ def softmax_forward(x, y, M, C, ROWS, begin, end):  # type: ignore[no-untyped-de
     """Exponentials first go into y, then are scaled there."""
     for m in range(begin * ROWS, at_most(end * ROWS, M)):
         row, target = at(x, m * C), at(y, m * C)
-        largest = _maximum(row, C)
-        for c in range(C):
-            target[c] = exp(row[c] - largest)
-        total = np.float32(_sum(target, C))
-        for c in range(C):
-            target[c] /= total
+        inverse = np.float32(1.0 / _exponentials(row, _maximum(row, C), target, C))
+        _map_row(_product, target, target, (inverse,), C)
 
 
 @kernel
 def softmax_backward(dy, y, dx, M, C, ROWS, begin, end):  # type: ignore[no-untyped-def]
     """y * (dy - sum(dy * y))."""
     for m in range(begin * ROWS, at_most(end * ROWS, M)):
-        gradient, value, target = at(dy, m * C), at(y, m * C), at(dx, m * C)
+        gradient, value = at(dy, m * C), at(y, m * C)
         mean = np.float32(_dot(gradient, value, C))
-        for c in range(C):
-            target[c] = value[c] * (gradient[c] - mean)
+        _map_rows(_softmax_gradient, gradient, value, at(dx, m * C), (mean,), C)
 
 
 @kernel
 def log_softmax_forward(x, y, M, C, ROWS, begin, end):  # type: ignore[no-untyped-def]
     """The maximum is subtracted first, so that large logits cost no digits."""
     for m in range(begin * ROWS, at_most(end * ROWS, M)):
-        row, target = at(x, m * C), at(y, m * C)
+        row = at(x, m * C)
         largest = _maximum(row, C)
-        log_sum = np.float32(math.log(_exponential_sum(row, largest, C)))
-        for c in range(C):
-            target[c] = (row[c] - largest) - log_sum
+        log_sum = log(np.float32(_exponential_sum(row, largest, C)))
+        _map_row(_log_probability, row, at(y, m * C), (largest, log_sum), C)
 
 
 @kernel
 def log_softmax_backward(dy, y, dx, M, C, ROWS, begin, end):  # type: ignore[no-untyped-def]
     """dy - exp(y) * sum(dy)."""
     for m in range(begin * ROWS, at_most(end * ROWS, M)):
-        gradient, value, target = at(dy, m * C), at(y, m * C), at(dx, m * C)
-        total = np.float32(_sum(gradient, C))
-        for c in range(C):
-            target[c] = gradient[c] - exp(value[c]) * total
+        gradient, value = at(dy, m * C), at(y, m * C)
+        _map_rows(_log_softmax_gradient, gradient, value, at(dx, m * C), (np.float32(_sum(gradient, C)),), C)
 
 
 @inline
@@ -142,7 +188,7 @@ def cross_entropy_forward(  # type: ignore[no-untyped-def]
         for m in range(part * ROWS, at_most((part + 1) * ROWS, M)):
             row, t = at(x, m * C), target[m]
             largest = np.float64(_maximum(row, C))
-            log_sum = math.log(_exponential_sum(row, np.float32(largest), C))
+            log_sum = np.float64(log(np.float32(_exponential_sum(row, np.float32(largest), C))))
             lse[m] = np.float32(largest + log_sum)
             loss[m] = ZERO
             if t != ignore_index:
@@ -201,8 +247,7 @@ def cross_entropy_backward(  # type: ignore[no-untyped-def]
         label = share * (1.0 - label_smoothing) * (np.float64(at(weight, t)[0]) if CW > 0 else 1.0)
         smooth = share * label_smoothing / C
         common, log_sum = np.float32(label + smooth * weights), lse[m]
-        for c in range(C):
-            gradient[c] = common * exp(row[c] - log_sum)
+        _map_row(_probability, row, gradient, (log_sum, common), C)
         if smooth != 0.0:
             _subtract_smoothing(gradient, at(weight, 0), np.float32(smooth), CW, C)
         at(gradient, t)[0] -= np.float32(label)

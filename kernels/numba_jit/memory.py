@@ -15,6 +15,7 @@ from numba.extending import intrinsic
 
 from .compiler import inline
 
+STREAMED = 1 << 22  # elements: 16 MB, half of a usual third cache
 TILE = 1024  # elements of an elementwise kernel's tile: 4 KB of L1
 
 
@@ -29,6 +30,26 @@ def at(typingctx, memory, offset):  # type: ignore[no-untyped-def]
         return builder.gep(start, [values[1]])
 
     return types.CPointer(memory.dtype)(memory, types.int64), codegen
+
+
+@intrinsic
+def streams(typingctx, memory, size, multiple):  # type: ignore[no-untyped-def]
+    """Whether to write `size` elements around the caches: they would not stay, and rows are whole, aligned vectors.
+
+    `multiple` is what the rows' length and places are a multiple of.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        start, size, multiple = values
+        if isinstance(memory, types.Array):
+            start = context.make_array(memory)(context, builder, start).data
+        bits = builder.and_(builder.ptrtoint(start, ir.IntType(64)), ir.Constant(ir.IntType(64), 63))
+        odd = builder.and_(multiple, ir.Constant(ir.IntType(64), 15))
+        fits = builder.icmp_signed("==", builder.or_(bits, odd), ir.Constant(ir.IntType(64), 0))
+        large = builder.icmp_signed(">=", size, ir.Constant(ir.IntType(64), STREAMED))
+        return builder.zext(builder.and_(fits, large), ir.IntType(64))
+
+    return types.int64(memory, types.int64, types.int64), codegen
 
 
 def _stack(element: types.Type, count: types.IntegerLiteral) -> tuple[Any, Any]:

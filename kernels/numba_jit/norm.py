@@ -1,39 +1,25 @@
 """Batch normalisation: task i handles rows [i * ROWS, (i + 1) * ROWS) of the (M, C) input.
 
-Rows of few channels are read side by side as one wide row (see `reduce.py`). Sums run in float32 over a chunk of wide
-rows that stays in L1, are joined in double, and blocks are combined in order.
+Rows of few channels are read side by side as one wide row (see `columns.py`). Sums run in float32 over a chunk of wide
+rows that stays in L1, are joined in double, and blocks are combined in order. The last pass takes the blocks from the
+last one on, of which most is still in a cache.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from .columns import GROUP, WIDTH, add_deviations, add_rows, chunk_rows, fold, repeat, side_by_side, sum_gradients
 from .compiler import inline, kernel
 from .exponential import ONE, ZERO, sqrt
 from .memory import at, at_most, copy, doubles, fill, floats
-from .reduce import WIDTH, add_rows, fold, side_by_side
+from .vector import AHEAD, LANES, LINE, load, load_part, prefetch, store, store_part
 
-CHUNK = 32  # wide rows: 32 KB
-
-
-@inline
-def _repeat(numbers, columns, wide):  # type: ignore[no-untyped-def]
-    """Repeat the first `columns` numbers for every one of `wide` rows side by side."""
-    for side in range(1, wide):
-        copy(numbers, at(numbers, side * columns), columns)
+CHUNK = 4096  # elements of a chunk: 16 KB, so that the next one has room in L1 as well
+PARAMETERS = 1024  # columns of a wide row whose constants stay in L1
 
 
 # ---------------------------------------------------------------- statistics
-
-
-@inline
-def _add_deviations(source, stride, rows, columns, wide, centre, sums, squares):  # type: ignore[no-untyped-def]
-    for row in range(0, rows, wide):
-        line = at(source, row * stride)
-        for j in range(at_most(rows - row, wide) * columns):
-            deviation = line[j] - centre[j]
-            sums[j] += deviation
-            squares[j] += deviation * deviation
 
 
 @inline
@@ -48,26 +34,26 @@ def _combine(mean, squares, other_mean, other_squares, columns, count, other):  
 
 
 @inline
-def _chunk_moments(source, C, rows, columns, wide, centre, lanes, second, mean, squares):  # type: ignore[no-untyped-def]
+def _chunk_moments(source, C, rows, columns, wide, ahead, centre, lanes, second, mean, squares):  # type: ignore[no-untyped-def]
     """Set `mean` and `squares` to a chunk's mean and sum of squared deviations; the second pass reads L1.
 
-    Deviations are taken from the mean rounded to float32 (`centre`), and what that misses is put right in double.
+    Deviations are taken from the mean rounded to float32 (`centre`), and what that misses is put right in double. Each
+    pass fetches half of the next chunk.
     """
-    add_rows(source, C, rows, columns, wide, lanes)
-    fill(mean, 0.0, columns)
+    share = 1.0 / rows
+    fill(lanes, 0.0, WIDTH)
+    add_rows(source, C, rows, columns, wide, ahead, GROUP // 2, lanes)
     fold(lanes, columns, wide, mean)
     for j in range(columns):
-        centre[j] = np.float32(mean[j] / rows)
-    _repeat(centre, columns, wide)
-    fill(lanes, ZERO, WIDTH)
-    fill(second, ZERO, WIDTH)
-    _add_deviations(source, C, rows, columns, wide, centre, lanes, second)
-    fill(mean, 0.0, columns)
-    fill(squares, 0.0, columns)
+        centre[j] = np.float32(mean[j] * share)
+    repeat(centre, columns, wide)
+    fill(lanes, 0.0, WIDTH)
+    fill(second, 0.0, WIDTH)
+    add_deviations(source, C, rows, columns, wide, ahead, centre, lanes, second)
     fold(lanes, columns, wide, mean)
     fold(second, columns, wide, squares)
     for j in range(columns):
-        rest = mean[j] / rows
+        rest = mean[j] * share
         squares[j] -= rest * mean[j]
         mean[j] = centre[j] + rest
 
@@ -75,20 +61,21 @@ def _chunk_moments(source, C, rows, columns, wide, centre, lanes, second, mean, 
 @kernel
 def batch_norm_forward_statistics(x, partial, M, C, ROWS, begin, end):  # type: ignore[no-untyped-def]
     """Mean and sum of squared deviations of each block; within it, chunks are combined in order."""
-    centre, lanes, second = floats(WIDTH), floats(WIDTH), floats(WIDTH)
+    centre, lanes, second = floats(WIDTH), doubles(WIDTH), doubles(WIDTH)
     mean, squares = doubles(WIDTH), doubles(WIDTH)
     for part in range(begin, end):
         rows = at_most(M - part * ROWS, ROWS)
         for c in range(0, C, WIDTH):
             columns = at_most(C - c, WIDTH)
-            wide = side_by_side(columns, C, rows)
+            wide = side_by_side(columns, C, rows, GROUP)
+            step = chunk_rows(CHUNK, wide * columns) * wide
             part_mean, part_squares = at(partial, 2 * part * C + c), at(partial, (2 * part + 1) * C + c)
             fill(part_mean, 0.0, columns)
             fill(part_squares, 0.0, columns)
-            for row in range(0, rows, CHUNK * wide):
-                count = at_most(rows - row, CHUNK * wide)
+            for row in range(0, rows, step):
+                count = at_most(rows - row, step)
                 source = at(x, (part * ROWS + row) * C + c)
-                _chunk_moments(source, C, count, columns, wide, centre, lanes, second, mean, squares)
+                _chunk_moments(source, C, count, columns, wide, step * C, centre, lanes, second, mean, squares)
                 _combine(part_mean, part_squares, mean, squares, columns, row, count)
 
 
@@ -124,26 +111,40 @@ def _load_or(array, size, c, default, target, columns):  # type: ignore[no-untyp
 
 
 @inline
+def _normalise_part(line, result, count, centre, slope, offset):  # type: ignore[no-untyped-def]
+    value = (load_part(line, count, ZERO) - load(centre)) * load(slope) + load(offset)
+    store_part(result, value, count)
+
+
+@inline
 def _normalise(source, target, C, rows, columns, centre, slope, offset):  # type: ignore[no-untyped-def]
     """Write rows of the target; subtracting first keeps the digits of data far from 0."""
-    wide = side_by_side(columns, C, rows)
-    _repeat(centre, columns, wide)
-    _repeat(slope, columns, wide)
-    _repeat(offset, columns, wide)
+    wide = side_by_side(columns, C, rows, WIDTH)
+    repeat(centre, columns, wide)
+    repeat(slope, columns, wide)
+    repeat(offset, columns, wide)
     for row in range(0, rows, wide):
         line, result = at(source, row * C), at(target, row * C)
-        for j in range(at_most(rows - row, wide) * columns):
-            result[j] = (line[j] - centre[j]) * slope[j] + offset[j]
+        count = at_most(rows - row, wide) * columns
+        whole = count - count % LINE
+        for j in range(0, whole, LINE):
+            prefetch(at(line, j + AHEAD))
+            for k in range(j, j + LINE, LANES):
+                value = (load(at(line, k)) - load(at(centre, k))) * load(at(slope, k)) + load(at(offset, k))
+                store(at(result, k), value)
+        for j in range(whole, count, LANES):
+            _normalise_part(at(line, j), at(result, j), count - j, at(centre, j), at(slope, j), at(offset, j))
 
 
 @kernel
-def batch_norm_forward(x, w, b, y, mean, invstd, M, C, CW, CB, ROWS, begin, end):  # type: ignore[no-untyped-def]
+def batch_norm_forward(x, w, b, y, mean, invstd, M, C, CW, CB, ROWS, PARTS, begin, end):  # type: ignore[no-untyped-def]
     """(x - mean) * (invstd * w) + b."""
-    centre, slope, offset = floats(WIDTH), floats(WIDTH), floats(WIDTH)
-    for part in range(begin, end):
+    centre, slope, offset = floats(PARAMETERS), floats(PARAMETERS), floats(PARAMETERS)
+    for task in range(begin, end):
+        part = PARTS - 1 - task
         rows = at_most(M - part * ROWS, ROWS)
-        for c in range(0, C, WIDTH):
-            columns = at_most(C - c, WIDTH)
+        for c in range(0, C, PARAMETERS):
+            columns = at_most(C - c, PARAMETERS)
             copy(at(mean, c), centre, columns)
             _load_or(w, CW, c, ONE, slope, columns)
             _load_or(b, CB, c, ZERO, offset, columns)
@@ -159,17 +160,18 @@ def batch_norm_inference(  # type: ignore[no-untyped-def]
     x, w, b, running_mean, running_var, y, M, C, CW, CB, ROWS, eps, begin, end
 ):  # fmt: skip
     """As in training, with the running statistics."""
-    centre, slope, offset = floats(WIDTH), floats(WIDTH), floats(WIDTH)
+    small = np.float32(eps)
+    centre, slope, offset = floats(PARAMETERS), floats(PARAMETERS), floats(PARAMETERS)
     for part in range(begin, end):
         rows = at_most(M - part * ROWS, ROWS)
-        for c in range(0, C, WIDTH):
-            columns = at_most(C - c, WIDTH)
+        for c in range(0, C, PARAMETERS):
+            columns = at_most(C - c, PARAMETERS)
             copy(at(running_mean, c), centre, columns)
             _load_or(w, CW, c, ONE, slope, columns)
             _load_or(b, CB, c, ZERO, offset, columns)
             variance = at(running_var, c)
             for j in range(columns):
-                slope[j] = np.float32(slope[j] / sqrt(variance[j] + eps))
+                slope[j] /= sqrt(variance[j] + small)
             first = part * ROWS * C + c
             _normalise(at(x, first), at(y, first), C, rows, columns, centre, slope, offset)
 
@@ -177,39 +179,26 @@ def batch_norm_inference(  # type: ignore[no-untyped-def]
 # ---------------------------------------------------------------- backward
 
 
-@inline
-def _sum_gradients(dy, x, C, rows, columns, wide, centre, sums, products):  # type: ignore[no-untyped-def]
-    """Add to the doubles the sums of dy and of dy * (x - centre) over `rows` rows."""
-    lanes, second = floats(WIDTH), floats(WIDTH)
-    for start in range(0, rows, CHUNK * wide):
-        stop = at_most(rows, start + CHUNK * wide)
-        fill(lanes, ZERO, WIDTH)
-        fill(second, ZERO, WIDTH)
-        for row in range(start, stop, wide):
-            gradient, line = at(dy, row * C), at(x, row * C)
-            for j in range(at_most(stop - row, wide) * columns):
-                lanes[j] += gradient[j]
-                second[j] += gradient[j] * (line[j] - centre[j])
-        fold(lanes, columns, wide, sums)
-        fold(second, columns, wide, products)
-
-
 @kernel
 def batch_norm_backward_sums(dy, x, mean, invstd, partial, M, C, ROWS, begin, end):  # type: ignore[no-untyped-def]
     """The sums of dy and of dy * xhat of each block."""
-    centre = floats(WIDTH)
+    centre, lanes, second = floats(WIDTH), doubles(WIDTH), doubles(WIDTH)
     for part in range(begin, end):
         rows = at_most(M - part * ROWS, ROWS)
         for c in range(0, C, WIDTH):
             columns = at_most(C - c, WIDTH)
-            wide = side_by_side(columns, C, rows)
-            sums, products = at(partial, 2 * part * C + c), at(partial, (2 * part + 1) * C + c)
-            fill(sums, 0.0, columns)
-            fill(products, 0.0, columns)
+            wide = side_by_side(columns, C, rows, GROUP)
+            step = chunk_rows(CHUNK, wide * columns) * wide
             copy(at(mean, c), centre, columns)
-            _repeat(centre, columns, wide)
-            first = part * ROWS * C + c
-            _sum_gradients(at(dy, first), at(x, first), C, rows, columns, wide, centre, sums, products)
+            repeat(centre, columns, wide)
+            fill(lanes, 0.0, WIDTH)
+            fill(second, 0.0, WIDTH)
+            for row in range(0, rows, step):
+                first, count = (part * ROWS + row) * C + c, at_most(rows - row, step)
+                sum_gradients(at(dy, first), at(x, first), C, count, columns, wide, step * C, centre, lanes, second)
+            sums, products = at(partial, 2 * part * C + c), at(partial, (2 * part + 1) * C + c)
+            fold(lanes, columns, wide, sums)
+            fold(second, columns, wide, products)
             scale = at(invstd, c)
             for j in range(columns):
                 products[j] *= scale[j]
@@ -233,60 +222,87 @@ def batch_norm_backward_combine(partial, dw, db, C, PARTS, begin, end):  # type:
     _combine_gradients(partial, dw, db, C, PARTS)
 
 
+@inline
+def _gradient(g, line, centre, slope, fall, shift):  # type: ignore[no-untyped-def]
+    return load(slope) * (g - load(shift) - (line - load(centre)) * load(fall))
+
+
+@inline
+def _write_gradient(dy, x, dx, count, centre, slope, fall, shift):  # type: ignore[no-untyped-def]
+    """Write `count` elements of wide rows of dx."""
+    whole = count - count % LINE
+    for j in range(0, whole, LINE):
+        prefetch(at(dy, j + AHEAD))
+        prefetch(at(x, j + AHEAD))
+        for k in range(j, j + LINE, LANES):
+            value = _gradient(load(at(dy, k)), load(at(x, k)), at(centre, k), at(slope, k), at(fall, k), at(shift, k))
+            store(at(dx, k), value)
+    for j in range(whole, count, LANES):
+        g, line = load_part(at(dy, j), count - j, ZERO), load_part(at(x, j), count - j, ZERO)
+        value = _gradient(g, line, at(centre, j), at(slope, j), at(fall, j), at(shift, j))
+        store_part(at(dx, j), value, count - j)
+
+
 @kernel
-def batch_norm_backward(dy, x, w, mean, invstd, dx, dw, db, M, C, CW, ROWS, begin, end):  # type: ignore[no-untyped-def]
+def batch_norm_backward(dy, x, w, mean, invstd, dx, dw, db, M, C, CW, ROWS, PARTS, begin, end):  # type: ignore[no-untyped-def]
     """w * invstd * (dy - db / M - (x - mean) * (invstd * dw / M))."""
-    centre, slope, fall, shift = floats(WIDTH), floats(WIDTH), floats(WIDTH), floats(WIDTH)
-    for part in range(begin, end):
+    share = 1.0 / M
+    centre, slope, fall, shift = floats(PARAMETERS), floats(PARAMETERS), floats(PARAMETERS), floats(PARAMETERS)
+    for task in range(begin, end):
+        part = PARTS - 1 - task
         rows = at_most(M - part * ROWS, ROWS)
-        for c in range(0, C, WIDTH):
-            columns = at_most(C - c, WIDTH)
-            wide = side_by_side(columns, C, rows)
+        for c in range(0, C, PARAMETERS):
+            columns = at_most(C - c, PARAMETERS)
+            wide = side_by_side(columns, C, rows, WIDTH)
             copy(at(mean, c), centre, columns)
             _load_or(w, CW, c, ONE, slope, columns)
             scale, weight_gradient, bias_gradient = at(invstd, c), at(dw, c), at(db, c)
             for j in range(columns):
                 slope[j] *= scale[j]
-                fall[j] = np.float32(np.float64(scale[j]) * weight_gradient[j] / M)
-                shift[j] = np.float32(np.float64(bias_gradient[j]) / M)
-            _repeat(centre, columns, wide)
-            _repeat(slope, columns, wide)
-            _repeat(fall, columns, wide)
-            _repeat(shift, columns, wide)
-            for row in range(part * ROWS, part * ROWS + rows, wide):
-                first = row * C + c
-                gradient, line, result = at(dy, first), at(x, first), at(dx, first)
-                for j in range(at_most(part * ROWS + rows - row, wide) * columns):
-                    result[j] = slope[j] * (gradient[j] - shift[j] - (line[j] - centre[j]) * fall[j])
+                fall[j] = np.float32(np.float64(scale[j]) * weight_gradient[j] * share)
+                shift[j] = np.float32(np.float64(bias_gradient[j]) * share)
+            repeat(centre, columns, wide)
+            repeat(slope, columns, wide)
+            repeat(fall, columns, wide)
+            repeat(shift, columns, wide)
+            for row in range(0, rows, wide):
+                first, count = (part * ROWS + row) * C + c, at_most(rows - row, wide) * columns
+                _write_gradient(at(dy, first), at(x, first), at(dx, first), count, centre, slope, fall, shift)
 
 
 @kernel
 def batch_norm_inference_backward(  # type: ignore[no-untyped-def]
     dy, x, w, running_mean, running_var, dx, partial, M, C, CW, ROWS, eps, begin, end
 ):  # fmt: skip
-    """dy times a constant a channel, and the sums of dy and of dy * xhat of each block."""
-    centre, slope, zero = floats(WIDTH), floats(WIDTH), floats(WIDTH)
+    """dy times a constant a channel, and the sums of dy and of dy * xhat of each block; a chunk is read twice."""
+    small = np.float32(eps)
+    centre, zero, slope, offset = floats(WIDTH), floats(WIDTH), floats(WIDTH), floats(WIDTH)
+    lanes, second = doubles(WIDTH), doubles(WIDTH)
+    fill(zero, ZERO, WIDTH)
+    fill(offset, ZERO, WIDTH)
     for part in range(begin, end):
         rows = at_most(M - part * ROWS, ROWS)
         for c in range(0, C, WIDTH):
             columns = at_most(C - c, WIDTH)
-            wide = side_by_side(columns, C, rows)
+            wide = side_by_side(columns, C, rows, GROUP)
+            step = chunk_rows(CHUNK, wide * columns) * wide
             variance = at(running_var, c)
-            sums, products = at(partial, 2 * part * C + c), at(partial, (2 * part + 1) * C + c)
-            fill(sums, 0.0, columns)
-            fill(products, 0.0, columns)
             copy(at(running_mean, c), centre, columns)
-            _repeat(centre, columns, wide)
-            first = part * ROWS * C + c
-            _sum_gradients(at(dy, first), at(x, first), C, rows, columns, wide, centre, sums, products)
+            repeat(centre, columns, wide)
             _load_or(w, CW, c, ONE, slope, columns)
             for j in range(columns):
-                invstd = 1.0 / sqrt(variance[j] + eps)
-                products[j] *= invstd
-                slope[j] = np.float32(slope[j] * invstd)
-            fill(centre, ZERO, columns)
-            fill(zero, ZERO, columns)
-            _normalise(at(dy, first), at(dx, first), C, rows, columns, centre, slope, zero)
+                slope[j] /= sqrt(variance[j] + small)
+            fill(lanes, 0.0, WIDTH)
+            fill(second, 0.0, WIDTH)
+            for row in range(0, rows, step):
+                first, count = (part * ROWS + row) * C + c, at_most(rows - row, step)
+                sum_gradients(at(dy, first), at(x, first), C, count, columns, wide, step * C, centre, lanes, second)
+                _normalise(at(dy, first), at(dx, first), C, count, columns, zero, slope, offset)
+            sums, products = at(partial, 2 * part * C + c), at(partial, (2 * part + 1) * C + c)
+            fold(lanes, columns, wide, sums)
+            fold(second, columns, wide, products)
+            for j in range(columns):
+                products[j] *= 1.0 / sqrt(variance[j] + eps)
 
 
 @kernel

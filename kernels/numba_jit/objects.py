@@ -39,6 +39,11 @@ def vector_lanes() -> int:
     return 16 if "+avx512f" in features else 8 if "+avx" in features else 4
 
 
+def has_fma() -> bool:
+    """Whether `cpu` multiplies and adds in one instruction; all do but old x86 ones."""
+    return "+fma" in cpu()[1].split(",") or not llvm.get_process_triple().startswith("x86")
+
+
 @lru_cache(maxsize=1)
 def target_machine() -> llvm.TargetMachine:
     """The machine that code is generated for."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..ops import BLOCK
+from ..blocking import BLOCK
 from .compiler import inline, kernel
 from .exponential import ONE, ZERO, sqrt
 from .memory import at, at_most

@@ -1,185 +1,128 @@
-"""Pooling: forward one output pixel at a time, backward one row of dx at a time, from the windows that met it.
+"""Pooling: forward one row of output pixels at a time, backward one row of dx at a time, from the windows that met it.
 
-A pixel's channels pass as vectors with a masked tail; what a window accumulates stays in registers.
+Windows that lie wholly inside the image pass as one run, those that hang over its edges one by one. Backward, max
+pooling writes every pixel of dx once; averages do so where windows stand side by side, and else start at 0 and add.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
 from .compiler import inline, kernel
 from .exponential import ZERO
 from .im2col import first_inside, first_outside, window_at
 from .memory import at, at_most, fill
-from .simd import (
-    LANES,
-    VECTOR,
-    Accumulator,
-    FloatPointer,
-    constant,
-    f32,
-    i32,
-    masked_load,
-    masked_store,
-    splat,
-    tail_mask,
-    zero,
-)
-
-_TAPS, _STORED_TAPS = ir.VectorType(i32, LANES), ir.VectorType(ir.IntType(16), LANES)
-_TapPointer = types.CPointer(types.uint16)
+from .window import gather_where, give_share, give_where, window_maximum, window_mean
 
 
-def _masked_taps(b: Any, kind: str, result: ir.Type, parameters: list[ir.Type]) -> Any:
-    name = f"llvm.masked.{kind}.v{LANES}i16.p0"
-    return cgutils.get_or_insert_function(b.module, ir.FunctionType(result, parameters), name)
+@inline
+def _inside(taps, stride, padding, dilation, size, count):  # type: ignore[no-untyped-def]
+    """First and last + 1 of the windows, of `count`, that lie wholly inside the image along one axis."""
+    room = size + padding - dilation * (taps - 1) - 1
+    return (padding + stride - 1) // stride, at_most(room // stride + 1, count) if room >= 0 else 0
 
 
-def _load_taps(b: Any, pointer: Any, mask: Any) -> Any:
-    address = b.bitcast(pointer, _STORED_TAPS.as_pointer())
-    function = _masked_taps(b, "load", _STORED_TAPS, [address.type, i32, mask.type, _STORED_TAPS])
-    nothing = ir.Constant(_STORED_TAPS, [0] * LANES)
-    return b.call(function, [address, ir.Constant(i32, 2), mask, nothing])
-
-
-def _store_taps(b: Any, value: Any, pointer: Any, mask: Any) -> None:
-    address = b.bitcast(pointer, _STORED_TAPS.as_pointer())
-    function = _masked_taps(b, "store", ir.VoidType(), [_STORED_TAPS, address.type, i32, mask.type])
-    b.call(function, [value, address, ir.Constant(i32, 2), mask])
-
-
-@intrinsic
-def _window_maximum(typingctx, source, row_step, step, rows, columns, tap, row_taps, y, argmax, count):  # type: ignore[no-untyped-def]
-    """Maximum and tap of a window of `rows` x `columns` pixels for `count` channels.
-
-    `row_step` and `step` part its rows and pixels in memory; `tap` is its first tap, `row_taps` the taps of a full row.
-    """
-
-    def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        source, row_step, step, rows, columns, tap, row_taps, y, argmax, count = arguments
-        best, where = cgutils.alloca_once(b, VECTOR), cgutils.alloca_once(b, _TAPS)
-        with cgutils.for_range_slice(b, constant(0), count, constant(LANES)) as (c, _):
-            mask = tail_mask(b, b.sub(count, c))
-            b.store(splat(b, ir.Constant(f32, float("-inf"))), best)
-            b.store(splat(b, b.trunc(tap, i32), i32), where)
-            with cgutils.for_range(b, rows) as row:
-                line = b.gep(source, [b.add(b.mul(row.index, row_step), c)])
-                first = b.add(tap, b.mul(row.index, row_taps))
-                with cgutils.for_range(b, columns) as column:
-                    value = masked_load(b, b.gep(line, [b.mul(column.index, step)]), mask)
-                    here = splat(b, b.trunc(b.add(first, column.index), i32), i32)
-                    better = b.or_(
-                        b.fcmp_ordered(">", value, b.load(best)), b.fcmp_unordered("uno", value, value))  # fmt: skip
-                    b.store(b.select(better, value, b.load(best)), best)
-                    b.store(b.select(better, here, b.load(where)), where)
-            masked_store(b, b.load(best), b.gep(y, [c]), mask)
-            _store_taps(b, b.trunc(b.load(where), _STORED_TAPS), b.gep(argmax, [c]), mask)
-        return context.get_dummy_value()
-
-    L = types.int64
-    return types.void(FloatPointer, L, L, L, L, L, L, FloatPointer, _TapPointer, L), codegen
+@inline
+def _run(window, inside):  # type: ignore[no-untyped-def]
+    """How many windows from this one on lie `inside`; 1 if it does not itself."""
+    return inside[1] - window if inside[0] <= window < inside[1] else 1
 
 
 @kernel
 def max_pool2d_forward(x, y, argmax, H, W, C, OH, OW, R, S, stride, padding, dilation, begin, end):  # type: ignore[no-untyped-def]
     """Compares tap by tap in window order; task i handles row i of the N * OH output rows."""
+    inside = _inside(S, stride[1], padding[1], dilation[1], W, OW)
+    row_step, step, ahead = dilation[0] * W * C, dilation[1] * C, stride[0] * W * C
     for task in range(begin, end):
         n, top = task // OH, task % OH * stride[0] - padding[0]
-        r_low, r_high = first_inside(top, dilation[0]), first_outside(top, dilation[0], R, H)
-        line = at(x, (n * H + top + r_low * dilation[0]) * W * C)
-        for ow in range(OW):
-            left = ow * stride[1] - padding[1]
-            s_low, s_high = first_inside(left, dilation[1]), first_outside(left, dilation[1], S, W)
-            pixel = (task * OW + ow) * C
-            _window_maximum(
-                at(line, (left + s_low * dilation[1]) * C), dilation[0] * W * C, dilation[1] * C,
-                r_high - r_low, s_high - s_low, r_low * S + s_low, S, at(y, pixel), at(argmax, pixel), C)  # fmt: skip
+        r, r_stop = first_inside(top, dilation[0]), first_outside(top, dilation[0], R, H)
+        line = at(x, (n * H + top + r * dilation[0]) * W * C)
+        ow, rows = 0, r_stop - r
+        while ow < OW:
+            run, left = _run(ow, inside), ow * stride[1] - padding[1]
+            s, s_stop = first_inside(left, dilation[1]), first_outside(left, dilation[1], S, W)
+            source, columns, pixel = at(line, (left + s * dilation[1]) * C), s_stop - s, (task * OW + ow) * C
+            target, winner, tap = at(y, pixel), at(argmax, pixel), r * S + s
+            if rows == 2 and columns == 2:
+                window_maximum(2, 2, run, source, stride[1] * C, row_step, step, ahead, tap, S, target, winner, C)
+            elif rows == 3 and columns == 3:
+                window_maximum(3, 3, run, source, stride[1] * C, row_step, step, ahead, tap, S, target, winner, C)
+            else:
+                window_maximum(rows, columns, run, source, stride[1] * C, row_step, step, ahead, tap, S,
+                               target, winner, C)  # fmt: skip
+            ow += run
 
 
-@intrinsic
-def _add_where(typingctx, target, source, argmax, tap, count):  # type: ignore[no-untyped-def]
-    """Add to `target` the elements of `source` whose `argmax` is `tap`."""
+@inline
+def _steps(stride, dilation):  # type: ignore[no-untyped-def]
+    """How many taps and how many windows part two neighbours among the windows that meet the same coordinate."""
+    taps = stride if dilation == 1 else 1
+    while taps * dilation % stride != 0:
+        taps += 1
+    return taps, taps * dilation // stride
 
-    def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        target, source, argmax, tap, count = arguments
-        wanted = b.trunc(splat(b, b.trunc(tap, i32), i32), _STORED_TAPS)
-        with cgutils.for_range_slice(b, constant(0), count, constant(LANES)) as (c, _):
-            mask = tail_mask(b, b.sub(count, c))
-            won = b.icmp_unsigned("==", _load_taps(b, b.gep(argmax, [c]), mask), wanted)
-            gradient = b.select(won, masked_load(b, b.gep(source, [c]), mask), zero())
-            place = b.gep(target, [c])
-            masked_store(b, b.fadd(masked_load(b, place, mask), gradient), place, mask)
-        return context.get_dummy_value()
 
-    L = types.int64
-    return types.void(FloatPointer, FloatPointer, _TapPointer, L, L), codegen
+@inline
+def _meeting(index, phase, stride, dilation, steps, taps, count):  # type: ignore[no-untyped-def]
+    """The windows, of `count`, that meet padded coordinate ``index * stride + phase``: first tap, its window, how many.
+
+    Every further one is ``steps[0]`` taps on and ``steps[1]`` windows back.
+    """
+    tap, window = phase, index
+    if dilation != 1:
+        tap = 0
+        while tap < steps[0] and (tap * dilation - phase) % stride != 0:
+            tap += 1
+        window = index - (tap * dilation - phase) // stride if tap < steps[0] else -1
+    while window >= count:
+        tap, window = tap + steps[0], window - steps[1]
+    found = 0
+    while tap + found * steps[0] < taps and window >= found * steps[1]:
+        found += 1
+    return tap, window, found
 
 
 @kernel
 def max_pool2d_backward(dy, argmax, dx, H, W, C, OH, OW, R, S, stride, padding, dilation, begin, end):  # type: ignore[no-untyped-def]
-    """Adds for task i, row i of the N * H rows of dx, what each window that met it sends back, kernel row by row."""
+    """Takes for task i, row i of the N * H rows of dx, what each window that met a pixel sends back to it.
+
+    Windows that stand side by side pass from left to right. Otherwise pixels gather, phase by phase of the stride:
+    those that are a stride apart meet the same taps of neighbouring windows, and pass as one run away from the edges.
+    """
+    down, across = _steps(stride[0], dilation[0]), _steps(stride[1], dilation[1])
+    row_step, step, row_taps, tap_step = -down[1] * OW * C, -across[1] * C, down[0] * S, across[0]
+    jump, ahead = stride[1] * C, (W * C, OW * C)
+    side_by_side = stride[1] == S and dilation[1] == 1 and padding[1] == 0 and OW * S <= W
     for task in range(begin, end):
-        n, h = task // H, task % H
-        row = at(dx, task * W * C)
-        fill(row, ZERO, W * C)
-        for r in range(R):
-            oh = window_at(h + padding[0], r, stride[0], dilation[0], OH)
-            if oh < 0:
-                continue
-            for ow in range(OW):
-                left = ow * stride[1] - padding[1]
-                pixel = ((n * OH + oh) * OW + ow) * C
-                for s in range(first_inside(left, dilation[1]), first_outside(left, dilation[1], S, W)):
-                    place = at(row, (left + s * dilation[1]) * C)
-                    _add_where(place, at(dy, pixel), at(argmax, pixel), r * S + s, C)
+        n, position, row = task // H, task % H + padding[0], at(dx, task * W * C)
+        r, oh, rows = _meeting(position // stride[0], position % stride[0], stride[0], dilation[0], down, R, OH)
+        if rows == 0:
+            fill(row, ZERO, W * C)
+        elif rows == 1 and side_by_side:
+            pixel = (n * OH + oh) * OW * C
+            give_where(OW, S, row, W * C, at(dy, pixel), at(argmax, pixel), OW * C, r * S, C)
+            fill(at(row, OW * S * C), ZERO, (W - OW * S) * C)
+        else:
+            for phase in range(stride[1]):
+                index = (padding[1] - phase + stride[1] - 1) // stride[1]
+                stop = (W + padding[1] - phase - 1) // stride[1] + 1
+                while index < stop:
+                    s, ow, columns = _meeting(index, phase, stride[1], dilation[1], across, S, OW)
+                    # A run ends where a window at the right is missing; at the left, the next pixel meets one more.
+                    run = at_most(OW - ow, stop - index) if s + columns * tap_step >= S else 1
+                    pixel = ((n * OH + oh) * OW + ow) * C
+                    target = at(row, (index * stride[1] + phase - padding[1]) * C)
+                    gradient, winner, taps = at(dy, pixel), at(argmax, pixel), (r * S + s, row_taps, tap_step)
+                    if columns == 1:
+                        gather_where(1, rows, run, target, jump, gradient, winner, row_step, step, taps, ahead, C)
+                    elif columns == 2:
+                        gather_where(2, rows, run, target, jump, gradient, winner, row_step, step, taps, ahead, C)
+                    else:
+                        gather_where(columns, rows, run, target, jump, gradient, winner, row_step, step, taps, ahead, C)
+                    index += run
 
 
 # ---------------------------------------------------------------- averages
-
-
-@intrinsic
-def _window_mean(typingctx, source, row_step, step, rows, columns, divisor, y, count):  # type: ignore[no-untyped-def]
-    """The sum of `rows` x `columns` pixels over `divisor`, for `count` channels; steps as in `_window_maximum`."""
-
-    def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        source, row_step, step, rows, columns, divisor, y, count = arguments
-        total, divisors = Accumulator(b), splat(b, divisor)
-        with cgutils.for_range_slice(b, constant(0), count, constant(LANES)) as (c, _):
-            mask = tail_mask(b, b.sub(count, c))
-            total.set(zero())
-            with cgutils.for_range(b, rows) as row:
-                line = b.gep(source, [b.add(b.mul(row.index, row_step), c)])
-                with cgutils.for_range(b, columns) as column:
-                    value = masked_load(b, b.gep(line, [b.mul(column.index, step)]), mask)
-                    total.set(b.fadd(total.get(), value))
-            masked_store(b, b.fdiv(total.get(), divisors), b.gep(y, [c]), mask)
-        return context.get_dummy_value()
-
-    L = types.int64
-    return types.void(FloatPointer, L, L, L, L, types.float32, FloatPointer, L), codegen
-
-
-@intrinsic
-def _add_divided(typingctx, target, source, divisor, count):  # type: ignore[no-untyped-def]
-    """Add `source` / `divisor` to `target`."""
-
-    def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        target, source, divisor, count = arguments
-        divisors = splat(b, divisor)
-        with cgutils.for_range_slice(b, constant(0), count, constant(LANES)) as (c, _):
-            mask = tail_mask(b, b.sub(count, c))
-            share = b.fdiv(masked_load(b, b.gep(source, [c]), mask), divisors)
-            place = b.gep(target, [c])
-            masked_store(b, b.fadd(masked_load(b, place, mask), share), place, mask)
-        return context.get_dummy_value()
-
-    return types.void(FloatPointer, FloatPointer, types.float32, types.int64), codegen
 
 
 @inline
@@ -192,36 +135,77 @@ def _extent(index, kernel_size, stride, padding, size, count_include_pad):  # ty
     return low, high, padded if count_include_pad else high - low
 
 
+@inline
+def _mean(rows, columns, windows, source, stride, row_step, ahead, size, y, C):  # type: ignore[no-untyped-def]
+    """`window_mean` over `size` pixels, unrolled for the usual windows."""
+    divisor = np.float32(size)
+    if rows == 2 and columns == 2:
+        window_mean(2, 2, windows, source, stride, row_step, C, ahead, divisor, y, C)
+    else:
+        window_mean(rows, columns, windows, source, stride, row_step, C, ahead, divisor, y, C)
+
+
 @kernel
 def avg_pool2d_forward(x, y, H, W, C, OH, OW, R, S, stride, padding, count_include_pad, begin, end):  # type: ignore[no-untyped-def]
     """Adds the window's pixels in order, then divides; task i handles row i of the N * OH output rows."""
+    inside = _inside(S, stride[1], padding[1], 1, W, OW)
     for task in range(begin, end):
         n, oh = task // OH, task % OH
         h_low, h_high, height = _extent(oh, R, stride[0], padding[0], H, count_include_pad)
         line = at(x, (n * H + h_low) * W * C)
-        for ow in range(OW):
+        ow = 0
+        while ow < OW:
+            run = _run(ow, inside)
             w_low, w_high, width = _extent(ow, S, stride[1], padding[1], W, count_include_pad)
-            target, divisor = at(y, (task * OW + ow) * C), np.float32(height * width)
-            _window_mean(at(line, w_low * C), W * C, C, h_high - h_low, w_high - w_low, divisor, target, C)
+            _mean(h_high - h_low, w_high - w_low, run, at(line, w_low * C), stride[1] * C, W * C, stride[0] * W * C,
+                  height * width, at(y, (task * OW + ow) * C), C)  # fmt: skip
+            ow += run
+
+
+@inline
+def _give(replace, windows, columns, target, stride, next_target, source, next_source, size, C):  # type: ignore[no-untyped-def]
+    """Give pixels of dx their shares of the gradients of windows of `size` pixels."""
+    factor = np.float32(1) / np.float32(size)
+    if replace:
+        give_share(0, windows, columns, target, stride, next_target, source, next_source, factor, C)
+    else:
+        give_share(1, windows, columns, target, stride, next_target, source, next_source, factor, C)
 
 
 @kernel
 def avg_pool2d_backward(dy, dx, H, W, C, OH, OW, R, S, stride, padding, count_include_pad, begin, end):  # type: ignore[no-untyped-def]
-    """Adds for task i, row i of the N * H rows of dx, the shares of the windows that met it, kernel row by row."""
+    """Adds up for task i, row i of the N * H rows of dx, the shares of the windows that met it, kernel row by row."""
+    inside = _inside(S, stride[1], padding[1], 1, W, OW)
     for task in range(begin, end):
         n, h = task // H, task % H
         row = at(dx, task * W * C)
-        fill(row, ZERO, W * C)
+        covered = at_most(OW * S - padding[1], W) if stride[1] == S else 0  # by the first row of windows
+        fill(at(row, covered * C), ZERO, (W - covered) * C)
         for r in range(R):
             oh = window_at(h + padding[0], r, stride[0], 1, OH)
             if oh < 0:
                 continue
             _, _, height = _extent(oh, R, stride[0], padding[0], H, count_include_pad)
-            for ow in range(OW):
+            ow = 0
+            while ow < OW:
+                run = _run(ow, inside)
                 w_low, w_high, width = _extent(ow, S, stride[1], padding[1], W, count_include_pad)
-                source, divisor = at(dy, ((n * OH + oh) * OW + ow) * C), np.float32(height * width)
-                for w in range(w_low, w_high):
-                    _add_divided(at(row, w * C), source, divisor, C)
+                source = at(dy, ((n * OH + oh) * OW + ow) * C)
+                _give(
+                    covered > 0,
+                    run,
+                    w_high - w_low,
+                    at(row, w_low * C),
+                    stride[1] * C,
+                    W * C,
+                    source,
+                    OW * C,
+                    height * width,
+                    C,
+                )
+                ow += run
+            covered = 0
+        fill(row, ZERO, covered * C)
 
 
 @inline
@@ -242,27 +226,30 @@ def adaptive_avg_pool2d_forward(x, y, H, W, C, OH, OW, begin, end):  # type: ign
     for task in range(begin, end):
         n, oh = task // OH, task % OH
         h_low, h_high = _adaptive_start(oh, H, OH), _adaptive_stop(oh, H, OH)
-        line = at(x, (n * H + h_low) * W * C)
-        for ow in range(OW):
+        line, run = at(x, (n * H + h_low) * W * C), OW if W % OW == 0 else 1
+        for ow in range(0, OW, run):
             w_low, w_high = _adaptive_start(ow, W, OW), _adaptive_stop(ow, W, OW)
-            target, divisor = at(y, (task * OW + ow) * C), np.float32((h_high - h_low) * (w_high - w_low))
-            _window_mean(at(line, w_low * C), W * C, C, h_high - h_low, w_high - w_low, divisor, target, C)
+            size = (h_high - h_low) * (w_high - w_low)
+            _mean(h_high - h_low, w_high - w_low, run, at(line, w_low * C), (w_high - w_low) * C, W * C,
+                  (h_high - h_low) * W * C, size, at(y, (task * OW + ow) * C), C)  # fmt: skip
 
 
 @kernel
 def adaptive_avg_pool2d_backward(dy, dx, H, W, C, OH, OW, begin, end):  # type: ignore[no-untyped-def]
-    """Adds for task i, row i of the N * H rows of dx, the shares of the windows that met it, window by window.
+    """Adds up for task i, row i of the N * H rows of dx, the shares of the windows that met it, window by window.
 
     The windows that meet coordinate i of an axis are those that pooling the other way would average for output i.
     """
     for task in range(begin, end):
         n, h = task // H, task % H
-        row = at(dx, task * W * C)
-        fill(row, ZERO, W * C)
-        for oh in range(_adaptive_start(h, OH, H), _adaptive_stop(h, OH, H)):
+        row, run = at(dx, task * W * C), OW if W % OW == 0 else 1
+        if run < OW:
+            fill(row, ZERO, W * C)
+        first = _adaptive_start(h, OH, H)
+        for oh in range(first, _adaptive_stop(h, OH, H)):
             height = _adaptive_stop(oh, H, OH) - _adaptive_start(oh, H, OH)
-            for ow in range(OW):
+            for ow in range(0, OW, run):
                 w_low, w_high = _adaptive_start(ow, W, OW), _adaptive_stop(ow, W, OW)
-                source, divisor = at(dy, ((n * OH + oh) * OW + ow) * C), np.float32(height * (w_high - w_low))
-                for w in range(w_low, w_high):
-                    _add_divided(at(row, w * C), source, divisor, C)
+                source = at(dy, ((n * OH + oh) * OW + ow) * C)
+                width, replace = w_high - w_low, run == OW and oh == first
+                _give(replace, run, width, at(row, w_low * C), width * C, W * C, source, OW * C, height * width, C)

@@ -1,65 +1,65 @@
 """Sums and means over the middle axis of (A, R, B): float32 in short chunks, chunks in double, parts in order.
 
-A run of whole rows of length B is read as fewer, wider rows (up to `WIDTH` elements where B is smaller), so that the
-vectorised loop is long for every B, 1 included; the columns that mean the same element are added at a chunk's end.
+Columns are added as `columns.py` says; where B is 1, the elements of a row are added side by side in vectors.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from ..ops import BLOCK
+from ..blocking import BLOCK
+from .columns import GROUP, WIDTH, add_rows, chunk_rows, fold, side_by_side, sums_of_group
 from .compiler import inline, kernel
 from .exponential import ZERO
-from .memory import at, at_most, copy, doubles, fill, floats
+from .memory import at, at_most, doubles, fill
+from .vector import AHEAD, LANES, full, load, load_part, prefetch, store, store_part, total
 
-WIDTH = 256  # elements of a wide row; also the most columns handled at a time
-CHUNK = 64  # wide rows that are added in float32; at most 256 may be
-
-
-@inline
-def side_by_side(columns, stride, rows):  # type: ignore[no-untyped-def]
-    """How many rows are read as one wide row: one where only part of a row's columns is handled."""
-    return at_most(WIDTH // columns, rows) if columns == stride else 1
+CHUNK = 16384  # elements of a chunk: 64 KB
 
 
 @inline
-def fold(lanes, columns, wide, sums):  # type: ignore[no-untyped-def]
-    """Add the `wide` float32 results of every column to the double `sums`."""
-    for side in range(wide):
-        first = side * columns
-        for j in range(columns):
-            sums[j] += lanes[first + j]
+def _sum_elements(source, count):  # type: ignore[no-untyped-def]
+    """The sum of `count` elements side by side."""
+    result = 0.0
+    for start in range(0, count, 64 * GROUP):
+        here, part = at_most(count - start, 64 * GROUP), at(source, start)
+        rows = here // GROUP
+        sums = sums_of_group(part, GROUP, rows, GROUP, 0, 0, AHEAD, GROUP)
+        joined = (sums[0] + sums[1]) + (sums[2] + sums[3])
+        for i in range(rows * GROUP, here, LANES):
+            prefetch(at(part, i + AHEAD))
+            joined = joined + load_part(at(part, i), here - i, ZERO)
+        result += total(joined)
+    return result
 
 
 @inline
-def add_rows(source, stride, rows, columns, wide, lanes):  # type: ignore[no-untyped-def]
-    """Set `lanes` to the sums of `wide` * `columns` wide columns over `rows` rows; the last wide row may be shorter."""
-    fill(lanes, ZERO, wide * columns)
-    for row in range(0, rows, wide):
-        line = at(source, row * stride)
-        for j in range(at_most(rows - row, wide) * columns):
-            lanes[j] += line[j]
+def _sum_columns(source, rows, B, columns, target):  # type: ignore[no-untyped-def]
+    """Write to `target` the sums of up to `WIDTH` columns."""
+    lanes = doubles(WIDTH)
+    wide = side_by_side(columns, B, rows, GROUP)
+    step = chunk_rows(CHUNK, wide * columns) * wide
+    # Where one chunk is all, the next columns are read next.
+    ahead = step * B if rows > step else WIDTH
+    fill(lanes, 0.0, WIDTH)
+    for row in range(0, rows, step):
+        add_rows(at(source, row * B), B, at_most(rows - row, step), columns, wide, ahead, GROUP, lanes)
+    fold(lanes, columns, wide, target)
 
 
 @kernel
 def sum_forward(x, partial, A, R, B, OUTER, ROWS, PARTS, begin, end):  # type: ignore[no-untyped-def]
     """Task t sums part t % PARTS of the rows of outer block t // PARTS."""
-    lanes, sums = floats(WIDTH), doubles(WIDTH)
     for task in range(begin, end):
         part, outer = task % PARTS, task // PARTS * OUTER
         rows = at_most(R - part * ROWS, ROWS)
         for a in range(outer, at_most(outer + OUTER, A)):
-            for b in range(0, B, WIDTH):
-                columns = at_most(B - b, WIDTH)
-                wide = side_by_side(columns, B, rows)
-                step = CHUNK * wide
-                fill(sums, 0.0, columns)
-                for row in range(0, rows, step):
-                    source = at(x, (a * R + part * ROWS + row) * B + b)
-                    add_rows(source, B, at_most(rows - row, step), columns, wide, lanes)
-                    fold(lanes, columns, wide, sums)
-                copy(sums, at(partial, (part * A + a) * B + b), columns)
+            source, target = at(x, (a * R + part * ROWS) * B), at(partial, (part * A + a) * B)
+            if B == 1:
+                target[0] = _sum_elements(source, rows)
+            else:
+                for b in range(0, B, WIDTH):
+                    _sum_columns(at(source, b), rows, B, at_most(B - b, WIDTH), at(target, b))
 
 
 mean_forward = sum_forward
@@ -94,34 +94,45 @@ def mean_forward_reduce(partial, y, A, R, B, PARTS, begin, end):  # type: ignore
 
 
 @inline
+def _repeat(value, target, count):  # type: ignore[no-untyped-def]
+    """Set `count` elements to a vector's."""
+    whole = count - count % LANES
+    for i in range(0, whole, LANES):
+        store(at(target, i), value)
+    store_part(at(target, whole), value, count - whole)
+
+
+@inline
+def _scale_row(source, factor, target, count):  # type: ignore[no-untyped-def]
+    whole = count - count % LANES
+    for i in range(0, whole, LANES):
+        store(at(target, i), load(at(source, i)) * factor)
+    store_part(at(target, whole), load_part(at(source, whole), count - whole, ZERO) * factor, count - whole)
+
+
+@inline
 def _spread(dy, dx, A, R, B, ROWS, divisor, begin, end):  # type: ignore[no-untyped-def]
-    tile = floats(WIDTH)
-    single = np.float32(divisor)
+    factor = np.float32(1.0 / divisor)
     stop = at_most(end * ROWS, A * R)
     row = begin * ROWS
+    a, row_of_block = row // R, row % R
     while row < stop:
-        a = row // R
-        rows = at_most(stop, (a + 1) * R) - row
+        rows = at_most(stop - row, R - row_of_block)
         if B == 1:
-            fill(at(dx, row), at(dy, a)[0] / single, rows)
+            _repeat(full(at(dy, a)[0] * factor), at(dx, row), rows)
         else:
-            for b in range(0, B, WIDTH):
-                columns = at_most(B - b, WIDTH)
-                source = at(dy, a * B + b)
-                for j in range(columns):
-                    tile[j] = source[j] / single
-                for i in range(row, row + rows):
-                    copy(tile, at(dx, i * B + b), columns)
-        row += rows
+            for i in range(row, row + rows):
+                _scale_row(at(dy, a * B), factor, at(dx, i * B), B)
+        row, a, row_of_block = row + rows, a + 1, 0
 
 
 @kernel
 def sum_backward(dy, dx, A, R, B, ROWS, begin, end):  # type: ignore[no-untyped-def]
     """Copies; task i writes rows [i * ROWS, (i + 1) * ROWS) of the A * R rows of dx."""
-    _spread(dy, dx, A, R, B, ROWS, 1.0, begin, end)
+    _spread(dy, dx, A, R, B, ROWS, 1, begin, end)
 
 
 @kernel
 def mean_backward(dy, dx, A, R, B, ROWS, begin, end):  # type: ignore[no-untyped-def]
-    """Divides once for an outer index, then copies; task i writes rows [i * ROWS, (i + 1) * ROWS) of dx."""
+    """Multiplies with the inverse of the count; task i writes rows [i * ROWS, (i + 1) * ROWS) of dx."""
     _spread(dy, dx, A, R, B, ROWS, R, begin, end)

@@ -12,9 +12,9 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from .objects import vector_lanes
+from .objects import has_fma, vector_lanes
 
-LANES = vector_lanes()
+LANES, HAS_FMA = vector_lanes(), has_fma()
 f32, i1, i32, i64 = ir.FloatType(), ir.IntType(1), ir.IntType(32), ir.IntType(64)
 VECTOR, MASK = ir.VectorType(f32, LANES), ir.VectorType(i1, LANES)
 FloatPointer = types.CPointer(types.float32)
@@ -44,9 +44,10 @@ def zero() -> ir.Constant:
 
 
 def fma(b: Any, factor: Any, other: Any, addend: Any) -> Any:
-    """factor * other + addend, rounded once."""
-    function = cgutils.get_or_insert_function(b.module, ir.FunctionType(VECTOR, [VECTOR] * 3), f"llvm.fma.v{LANES}f32")
-    return b.call(function, [factor, other, addend])
+    """factor * other + addend, rounded once where the processor can do so, else twice: libm's fma is far too slow."""
+    name = f"llvm.{'fma' if HAS_FMA else 'fmuladd'}.v{LANES}f32"
+    return b.call(cgutils.get_or_insert_function(b.module, ir.FunctionType(VECTOR, [VECTOR] * 3), name),
+                  [factor, other, addend])  # fmt: skip
 
 
 def _masked(b: Any, kind: str, result: ir.Type, parameters: list[ir.Type]) -> Any:
@@ -80,3 +81,22 @@ class Accumulator:
 
     def set(self, value: Any) -> None:
         self.b.store(value, self.slot)
+
+
+def streaming_store(b: Any, value: Any, pointer: Any) -> None:
+    """Write a whole vector to an aligned place around the caches: memory too large to stay in them is not read first."""
+    instruction = b.store(value, b.bitcast(pointer, VECTOR.as_pointer()))
+    instruction.align = 4 * LANES
+    instruction.set_metadata("nontemporal", b.module.add_metadata([ir.Constant(i32, 1)]))
+
+
+def prefetch(b: Any, pointer: Any, writing: bool = False, near: bool = True) -> None:
+    """Begin to bring the cache line of `pointer`, which may lie outside of any array, to the first or second cache.
+
+    `writing` asks to own it.
+    """
+    address = b.bitcast(pointer, ir.IntType(8).as_pointer())
+    kind = ir.FunctionType(ir.VoidType(), [address.type, i32, i32, i32])
+    function = cgutils.get_or_insert_function(b.module, kind, "llvm.prefetch.p0")
+    locality = 3 if near else 2
+    b.call(function, [address, ir.Constant(i32, int(writing)), ir.Constant(i32, locality), ir.Constant(i32, 1)])

@@ -37,8 +37,8 @@ def max_pool2d_forward(
     ----------
     x : (N, H, W, C) images.
     y : (N, OH, OW, C), written.
-    argmax : (N, OH, OW, C) uint16, written: the winner's ``r * S + s``, a place in the window and not in the image.
-    kernel_size : (R, S), in taps.
+    argmax : (N, OH, OW, C) uint8, written: the winner's ``r * S + s``, a place in the window and not in the image.
+    kernel_size : (R, S), in taps; R * S is at most 256.
     stride, padding, dilation : pairs, in pixels.
     ceil_mode : whether windows may hang over the right and lower edge; says nothing that y's shape does not.
 
@@ -72,10 +72,10 @@ def max_pool2d_backward(
     Parameters
     ----------
     dy : (N, OH, OW, C) gradient of the loss with respect to the output.
-    argmax : (N, OH, OW, C) uint16, as `max_pool2d_forward` wrote it.
+    argmax : (N, OH, OW, C) uint8, as `max_pool2d_forward` wrote it.
     dx : (N, H, W, C), written whole; 0 at pixels that never won.
     size : (H, W), in pixels.
-    kernel_size : (R, S), in taps.
+    kernel_size : (R, S), in taps; R * S is at most 256.
     stride, padding, dilation : pairs, in pixels.
     """
     window = Window(kernel_size, stride, padding, dilation)

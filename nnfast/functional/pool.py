@@ -11,7 +11,7 @@ from nnfast.tensor import Tensor
 
 from .arguments import Pair, Size2, batched, pair, unbatched
 
-LARGEST_WINDOW = 1 << 16  # places in a window are kept as uint16
+LARGEST_WINDOW = 256  # places in a window are kept as bytes
 
 
 def _check_pool(
@@ -61,7 +61,7 @@ def max_pool2d(
     ------
     ValueError, TypeError : arguments outside of their range, types other than float32.
     RuntimeError : too much padding, or a window larger than the padded image.
-    NotImplementedError : ``return_indices=True``.
+    NotImplementedError : ``return_indices=True``, or a window of more than 256 rows or columns.
 
     Examples
     --------
@@ -73,24 +73,34 @@ def max_pool2d(
         raise NotImplementedError("max_pool2d: return_indices=True is not supported; only the maxima are returned")
     x, single = batched(input, "max_pool2d")
     kernel = pair(kernel_size, "kernel_size", "max_pool2d", 1)
-    steps = _stride(stride, kernel, "max_pool2d")
     window = {
-        "stride": steps,
+        "stride": _stride(stride, kernel, "max_pool2d"),
         "padding": pair(padding, "padding", "max_pool2d", 0),
         "dilation": pair(dilation, "dilation", "max_pool2d", 1),
     }
-    if kernel[0] * kernel[1] > LARGEST_WINDOW:
+    if max(kernel) > LARGEST_WINDOW:
         raise NotImplementedError(
-            f"max_pool2d: kernel_size is {kernel}; windows of at most {LARGEST_WINDOW} pixels are supported"
+            f"max_pool2d: kernel_size is {kernel}; windows of at most {LARGEST_WINDOW} x {LARGEST_WINDOW} are supported"
         )
     _check_pool("max_pool2d", x, kernel, window["stride"], window["padding"], window["dilation"], ceil_mode)
+    if kernel[0] * kernel[1] > LARGEST_WINDOW:
+        # The first (of NaN the last) of a window's maxima in row order is that of its row's among its rows'.
+        (down, across), (top, left), (dilated, spread) = window.values()
+        maxima = _max_pool2d(x, (1, kernel[1]), (1, across), (0, left), (1, spread), ceil_mode)
+        return unbatched(_max_pool2d(maxima, (kernel[0], 1), (down, 1), (top, 0), (dilated, 1), ceil_mode), single)
+    return unbatched(_max_pool2d(x, kernel, **window, ceil_mode=ceil_mode), single)
+
+
+def _max_pool2d(x: Tensor, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool) -> Tensor:
+    """Max pooling of (N, C, H, W) with windows of at most `LARGEST_WINDOW` pixels."""
+    window = {"kernel_size": kernel, "stride": stride, "padding": padding, "dilation": dilation}
     size = (x.shape[2], x.shape[3])
-    y, argmax = apply("max_pool2d_forward", x=x, kernel_size=kernel, **window, ceil_mode=int(ceil_mode))
+    y, argmax = apply("max_pool2d_forward", x=x, **window, ceil_mode=int(ceil_mode))
 
     def gradient(dy: Tensor, needs: tuple[bool, ...]) -> tuple[Tensor]:
-        return (apply("max_pool2d_backward", dy=dy, argmax=argmax, size=size, kernel_size=kernel, **window),)
+        return (apply("max_pool2d_backward", dy=dy, argmax=argmax, size=size, **window),)
 
-    return unbatched(record(y, "max_pool2d", (x,), gradient, (argmax,)), single)
+    return record(y, "max_pool2d", (x,), gradient, (argmax,))
 
 
 def _stride(stride: Size2 | None, kernel: Pair, who: str) -> Pair:

@@ -67,6 +67,29 @@ def test_pooling(rng: np.random.Generator) -> None:
     same(F.avg_pool2d(double(x), 3, padding=1, count_include_pad=False)[:, :, 0, 0], x[:, :, :2, :2].mean((2, 3)))
 
 
+@pytest.mark.parametrize("special", [[], [np.nan], [np.nan, np.nan]], ids=["numbers", "a NaN", "two NaN"])
+def test_max_pool_of_large_windows_has_the_winner_of_small_ones(special: list[float]) -> None:
+    """More than 256 pixels: the first of equal maxima in row order wins, or the last NaN."""
+    values = np.zeros((1, 1, 20, 21), np.float32)
+    values[0, 0, 3, 7] = values[0, 0, 3, 5] = values[0, 0, 9, 1] = 2.0
+    values[0, 0, 5, [11, 2][: len(special)]] = special
+    x = nnfast.tensor(values, requires_grad=True)
+    y = F.max_pool2d(x, (20, 21))
+    y.sum().backward()
+    assert y.shape == (1, 1, 1, 1)
+    np.testing.assert_array_equal(y.item(), special[0] if special else 2.0)
+    assert [tuple(place) for place in np.argwhere(x.grad.numpy())] == [(0, 0, 5, 11) if special else (0, 0, 3, 5)]
+
+
+def test_max_pool_of_large_windows_keeps_stride_padding_and_dilation(rng: np.random.Generator) -> None:
+    x = rng.standard_normal((2, 3, 50, 45)).astype(np.float32)
+    y = F.max_pool2d(nnfast.tensor(x), (17, 18), (2, 3), (8, 1), (1, 2), True)
+    padded = np.pad(x, ((0, 0), (0, 0), (8, 10), (1, 4)), constant_values=-np.inf)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (17, 35), (2, 3))[:, :, ::2, ::3, :, ::2]
+    np.testing.assert_array_equal(y.numpy(), windows.max((4, 5))[:, :, : y.shape[2], : y.shape[3]])
+    assert y.shape[2:] == (26, 5)
+
+
 def test_activations() -> None:
     x = np.array([-1000.0, -2, -0.5, 0, 0.5, 3, 8, 1000])
     with np.errstate(over="ignore"):

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from judging import COMPILED, assert_correct, reference_results, run_case
+from judging import COMPILED, algorithms, assert_correct, each_algorithm, reference_results, run_case
 from nnfast.kernels.cases import Case, cases
 from nnfast.kernels.launch import bind, run
 from nnfast.kernels.ops import OPS
 
 
-@pytest.mark.parametrize("case", cases(), ids=lambda case: case.id)
-@pytest.mark.parametrize("backend", COMPILED)
-def test_compiled_kernel_computes_what_the_reference_does(case: Case, backend: str) -> None:
-    actual = run_case(case, backend)
-    assert_correct(case, actual, reference_results(case), np.float32)
+@pytest.mark.parametrize(("case", "backend", "algorithm"), each_algorithm(cases()))
+def test_compiled_kernel_computes_what_the_reference_does(case: Case, backend: str, algorithm: str) -> None:
+    actual = run_case(case, backend, algorithm=algorithm)
+    assert_correct(case, actual, reference_results(case), np.float32, algorithm)
     for array in OPS[case.op].updates + OPS[case.op].outputs:
         assert actual[array.name].dtype == ("float32" if array.dtype == "float" else
                                             "float64" if array.dtype == "double" else array.dtype)  # fmt: skip
@@ -38,9 +37,14 @@ def test_output_may_be_the_memory_of_an_input(op: str, backend: str) -> None:
             )
 
 
-def test_every_algorithm_is_chosen_by_some_case() -> None:
-    chosen = {(case.op, bind(case.op, case.arrays(), case.attributes).algorithm) for case in cases()}
-    assert chosen == {(op.name, name) for op in OPS.values() for name in op.algorithms}
+def suiting() -> list[tuple[Case, str]]:
+    """Every case with every algorithm that suits it on some backend."""
+    return [(case, name) for case in cases() for name in {name: 0 for b in COMPILED for name in algorithms(case, b)}]
+
+
+def test_every_algorithm_suits_some_case() -> None:
+    found = {(case.op, name) for case, name in suiting()}
+    assert found == {(op.name, name) for op in OPS.values() for name in op.algorithms}
 
 
 ONE_TASK = {
@@ -48,18 +52,25 @@ ONE_TASK = {
     "depthwise_conv2d_forward_pack",
     "depthwise_conv2d_backward_data_pack",
     "depthwise_conv2d_backward_weight_reduce",
+    "fused_depthwise_conv2d_forward_pack",
+    "fused_depthwise_conv2d_backward_data_pack",
+    "fused_depthwise_conv2d_backward_weight_reduce",
     "cross_entropy_forward_reduce",
     "nll_loss_forward_reduce",
     "batch_norm_forward_combine",
     "batch_norm_backward_combine",
     "batch_norm_inference_backward_combine",
+} | {
+    f"fused_{algorithm}conv2d_{direction}_sums"
+    for algorithm in ("", "direct_", "winograd_", "depthwise_")
+    for direction in ("forward", "backward_data")
 }
 """Stages that are declared to be one task whatever the sizes."""
 
 
 def test_every_stage_has_a_case_with_several_tasks() -> None:
     most: dict[str, int] = {}
-    for case in cases():
-        for kernel, tasks in bind(case.op, case.arrays(), case.attributes).tasks:
+    for case, name in suiting():
+        for kernel, tasks in bind(case.op, case.arrays(), case.attributes, name).tasks:
             most[kernel] = max(tasks, most.get(kernel, 0))
     assert {kernel for kernel, tasks in most.items() if tasks < 2} == ONE_TASK

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from judging import COMPILED, run_case
 from nnfast.kernels.cases import IGNORED, Case, cases_of
+from nnfast.kernels.fused import RELU6
 from nnfast.kernels.launch import run
 from nnfast.kernels.ops import OPS
 from nnfast.kernels.tolerance import error_bounds
@@ -90,6 +91,33 @@ def convolution(name: str, large: bool) -> Gradient:
         backward,
         not large,
     )
+
+
+def fused(name: str, large: bool) -> Gradient:
+    """A scaled, shifted and activated convolution, then slope * y; `test_fused.py` has the other terms of dy."""
+    x_shape, w_shape, attributes = GEOMETRIES[name]
+    if large:
+        x_shape = (3, x_shape[1] + 6, x_shape[2] + 7, x_shape[3])
+    c, k = x_shape[3], w_shape[0]
+    none, activation = np.zeros(0), {"activation": RELU6, **attributes}
+    load = {"scale": numbers(c) * 100.0, "shift": np.full(c, 0.503)}
+    slope = numbers(k, seed=2)
+
+    def backward(v: Arrays, dy: np.ndarray) -> Arrays:
+        composed = {"z": np.ones(dy.shape), "slope": slope, "factor": np.zeros(k), "offset": np.zeros(k)}
+        images = {"dy": dy, "w": v["w"], **composed, "x": v["x"], **load, "centre": none}
+        weights = {"x": v["x"], "dy": dy, **load, **composed}
+        dx = call("fused_conv2d_backward_data", images, size=x_shape[1:3], **activation)["dx"]
+        return {
+            "x": dx * load["scale"],
+            "w": call("fused_conv2d_backward_weight", weights, kernel_size=w_shape[1:3], **activation)["dw"],
+        }
+
+    def forward(v: Arrays) -> np.ndarray:
+        return slope * call("fused_conv2d_forward", {**v, "b": none, **load, "centre": none}, **activation)["y"]
+
+    values = {"x": numbers(*x_shape), "w": numbers(*w_shape, seed=1)}
+    return Gradient(f"fused {name}", values, forward, backward, not large)
 
 
 def pooling(large: bool) -> list[Gradient]:
@@ -263,7 +291,8 @@ def norms(large: bool) -> list[Gradient]:
 
 
 def gradients(large: bool) -> list[Gradient]:
-    return [*(convolution(name, large) for name in GEOMETRIES), *pooling(large), *rows(large), *norms(large)]
+    convolutions = [make(name, large) for make in (convolution, fused) for name in GEOMETRIES]
+    return [*convolutions, *pooling(large), *rows(large), *norms(large)]
 
 
 def difference(gradient: Gradient, dy: np.ndarray, name: str, direction: np.ndarray) -> float:

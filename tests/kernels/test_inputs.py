@@ -156,7 +156,7 @@ def test_get_returns_several_outputs_as_a_tuple(backend: str) -> None:
     window = {"kernel_size": (2, 2), "stride": [2, 2], "padding": (0, 0), "dilation": (1, 1), "ceil_mode": 0}
     y, argmax = nnfast.kernels.get("max_pool2d_forward", backend)(x=ones(1, 4, 4, 3), **window)
     assert y.shape == argmax.shape == (1, 2, 2, 3)
-    assert argmax.dtype == np.uint16
+    assert argmax.dtype == np.uint8
 
 
 def test_get_names_what_it_does_not_know() -> None:

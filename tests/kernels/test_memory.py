@@ -17,7 +17,10 @@ PATIENCE = 30
 
 
 def failures(backend: str, side: str, program: Path = PROGRAM) -> list[str]:
-    """What goes wrong in guarded memory; after a crash the next process goes on with the case behind it."""
+    """What goes wrong in guarded memory; after a crash the next process goes on with the case behind it.
+
+    Lines are ``case POSITION ALGORITHM`` and ``failed POSITION ALGORITHM ERROR``.
+    """
     found: list[str] = []
     table, start, crashes = cases(), 0, 0
     while crashes < PATIENCE:
@@ -36,12 +39,13 @@ def failures(backend: str, side: str, program: Path = PROGRAM) -> list[str]:
         ]
         if lines and lines[-1] == "done":
             return found
-        last = next((int(line.split()[1]) for line in reversed(lines) if line.startswith("case")), None)
-        if last is None:
+        started = next((line.split() for line in reversed(lines) if line.startswith("case")), None)
+        if started is None:
             return [*found, f"did not start: {finished.stderr[-2000:]}"]
+        last = int(started[1])
         code = -finished.returncode
         name = signal.Signals(code).name if code in list(signal.Signals) else f"exit {finished.returncode}"
-        found.append(f"{table[last].id}: {name} {finished.stderr[-500:]}")
+        found.append(f"{table[last].id}: {started[2]}: {name} {finished.stderr[-500:]}")
         start, crashes = last + 1, crashes + 1
     return found
 

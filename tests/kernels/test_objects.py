@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import stat
 import subprocess
 import sys
 import textwrap
+from importlib import import_module
 from pathlib import Path
 
 import numba
@@ -14,6 +17,9 @@ import numpy as np
 import pytest
 from nnfast.kernels.numba_jit import compiler, objects
 from nnfast.kernels.ops import OPS
+
+import nnfast
+from nnfast import kernels
 
 RELU = """
     import sys, warnings
@@ -139,23 +145,156 @@ def test_kernels_may_not_allocate_raise_or_call_back():
             decorator(asserts)
 
 
-@pytest.mark.parametrize(
-    ("name", "features", "lanes"),
-    [("x86-64", "", 4), ("haswell", "+avx,+avx2,+fma,+sse2,+sse4.1,+sse4.2,+ssse3,+popcnt,+bmi,+bmi2", 8)],
-)
-@pytest.mark.skipif(os.uname().machine != "x86_64", reason="names x86-64 processors")
-def test_older_processors_get_code_of_their_own(cache, monkeypatch, name, features, lanes):
-    """GEMM, elementary functions and masked tails for narrower registers give results within the same bounds."""
-    monkeypatch.setenv("NUMBA_CPU_NAME", name)
-    monkeypatch.setenv("NUMBA_CPU_FEATURES", features)
-    program = f"""
-        from nnfast.kernels import compare
-        from nnfast.kernels.cases import cases_of
-        from nnfast.kernels.numba_jit.objects import vector_lanes
-        assert vector_lanes() == {lanes}
-        for op in ("linear_forward", "conv2d_backward_weight", "tanh_forward", "max_pool2d_forward", "sum_forward"):
-            for case in cases_of(op):
-                assert all(item.holds for item in compare(op, case.arrays(), case.attributes, "numba")), case.id
-        print("holds")
-    """
-    assert run_relu(program)[0] == "holds"
+# ---------------------------------------------------------------- what Numba's own cache gets wrong
+
+PRODUCT = """
+    import sys
+    import numpy as np
+    from nnfast.kernels import get, ops
+    y = get("linear_forward", "numba")(x=np.full((3, 5), 2.0, np.float32), w=np.full((7, 5), 3.0, np.float32))
+    assert (y == y[0, 0]).all(), y
+    print(ops.__file__, y[0, 0], "compiled" if "numba" in sys.modules else "loaded")
+"""
+NEGATED = """
+
+def fma(b, factor, other, addend):
+    return b.fsub(addend, b.fmul(factor, other))
+"""
+
+
+def test_an_edited_intrinsic_is_never_served_stale(cache, tmp_path, monkeypatch):
+    """Its caller's file is untouched: a cache that looks at that file alone goes on with the old code."""
+    package = tmp_path / "source" / "nnfast"
+    shutil.copytree(Path(nnfast.__file__).parent, package)
+    shutil.copytree(Path(kernels.__file__).parent, package / "kernels", dirs_exist_ok=True)
+    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+    monkeypatch.chdir(tmp_path)  # `python -c` looks in the working folder first
+    ops, simd = package / "kernels" / "ops.py", package / "kernels" / "numba_jit" / "simd.py"
+    original = simd.read_text()
+    assert run_relu(PRODUCT)[0] == f"{ops} 30.0 compiled"
+    assert run_relu(PRODUCT)[0] == f"{ops} 30.0 loaded"
+    times = simd.stat()
+    simd.write_text(original + NEGATED)
+    os.utime(simd, ns=(times.st_atime_ns, times.st_mtime_ns))  # contents count, not times
+    shutil.rmtree(simd.parent / "__pycache__", ignore_errors=True)
+    assert run_relu(PRODUCT)[0] == f"{ops} -30.0 compiled"
+    assert run_relu(PRODUCT)[0] == f"{ops} -30.0 loaded"
+    simd.write_text(original)
+    assert run_relu(PRODUCT)[0] == f"{ops} 30.0 loaded"
+
+
+KILLED = """
+    import os, signal, sys
+    from nnfast.kernels.numba_jit import objects
+
+    left = int(sys.argv[1])
+
+    def trace(frame, event, argument):
+        global left
+        if frame.f_code not in (objects.write.__code__, objects.cache_folder.__wrapped__.__code__):
+            return None
+        left -= event == "line"
+        if left == 0:
+            print(frame.f_code.co_name, frame.f_lineno, flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return trace
+
+    class Half:
+        "A file of which half is written when the process dies."
+
+        def __init__(self, descriptor, mode):
+            self.descriptor = descriptor
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def write(self, content):
+            os.write(self.descriptor, content[: len(content) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    if left:
+        sys.settrace(trace)
+    else:
+        os.fdopen = Half
+    objects.write("relu_forward.default.relu_forward", open(sys.argv[2], "rb").read())
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")
+@pytest.mark.parametrize("before", ["nothing", "another version"])
+def test_a_process_killed_at_any_line_of_a_write_leaves_a_whole_kernel_or_none(cache, tmp_path, before):
+    name, module = "relu_forward.default.relu_forward", import_module("nnfast.kernels.numba_jit.activation")
+    code = compiler.compile_object(module.relu_forward, OPS["relu_forward"], "default")
+    (tmp_path / "code").write_bytes(code)
+    found, places = set(), []
+    for line in range(100):
+        shutil.rmtree(cache, ignore_errors=True)
+        objects.cache_folder.cache_clear()
+        if before != "nothing":
+            objects.write(name, b"old" + code)
+        arguments = [sys.executable, "-c", textwrap.dedent(KILLED), str(line), str(tmp_path / "code")]
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
+        objects.cache_folder.cache_clear()
+        found.add(objects.read(name))
+        if done.returncode == 0:
+            break
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        places.append(done.stdout.split()[:1])
+    assert ["write"] in places
+    assert [] in places
+    assert found == {code, None if before == "nothing" else b"old" + code}, "half a kernel was read"
+    assert objects.read(name) == code
+    assert run_relu() == ("loaded", "")
+
+
+TRAINING = """
+    import sys
+    import nnfast as torch
+    from nnfast import functional as F, nn, optim
+    from nnfast.kernels.choice import set_conv_algorithm
+
+    compiled = []
+    if sys.argv[1] == "count":
+        from nnfast.kernels.numba_jit import compiler
+
+        def count(function, op, algorithm, compile_object=compiler.compile_object):
+            compiled.append(f"{op.name}.{algorithm}.{function.__name__}.o")
+            return compile_object(function, op, algorithm)
+
+        compiler.compile_object = count
+    set_conv_algorithm("winograd")
+    model = nn.Sequential(
+        nn.Conv2d(3, 17, 3, padding=1), nn.BatchNorm2d(17), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(17, 6, 3, stride=2, padding=1), nn.Flatten(), nn.Linear(6, 5),
+    )
+    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    x, y = torch.ones(2, 3, 4, 4), torch.tensor([1, 4])
+    for _ in range(2):
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    print(*sorted(compiled) if sys.argv[1] == "count" else ["numba" in sys.modules])
+"""
+
+
+def run_training(what: str) -> list[str]:
+    program = [sys.executable, "-c", textwrap.dedent(TRAINING), what]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_every_kernel_of_a_training_step_is_compiled_once(cache):
+    """Most of them are functions made around intrinsics with literal arguments, which Numba's cache never finds."""
+    compiled = run_training("count")
+    assert len(compiled) == len(set(compiled)) > 15
+    assert any("winograd" in name for name in compiled)
+    assert any("direct" in name for name in compiled)
+    inodes = {file.name: file.stat().st_ino for file in cache.glob("*/*.o")}
+    assert sorted(inodes) == compiled
+    assert run_training("count") == []
+    assert run_training("load") == ["False"], "Numba was imported"
+    assert {file.name: file.stat().st_ino for file in cache.glob("*/*.o")} == inodes, "a kernel was compiled again"

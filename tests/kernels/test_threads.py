@@ -7,18 +7,15 @@ import threading
 
 import numpy as np
 import pytest
-from judging import COMPILED, poisoned, run_case
+from judging import COMPILED, each_algorithm, poisoned, run_case
 from nnfast.kernels.backends import kernel_address
-from nnfast.kernels.cases import Case, cases, cases_of
+from nnfast.kernels.cases import Case, cases
 from nnfast.kernels.launch import Binding, bind, place_temporaries
 from nnfast.kernels.operation import DTYPES
 from nnfast.kernels.ops import OPS
 from nnfast.kernels.threads import set_num_threads
 
 KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
-SEVERAL = [
-    case for case in cases() if any(tasks > 1 for _, tasks in bind(case.op, case.arrays(), case.attributes).tasks)
-]
 Arrays = dict[str, np.ndarray]
 
 
@@ -37,25 +34,32 @@ def bits(array: np.ndarray) -> np.ndarray:
     return array.view(f"u{array.itemsize}")
 
 
-@pytest.mark.parametrize("case", SEVERAL, ids=lambda case: case.id)
-@pytest.mark.parametrize("backend", COMPILED)
-def test_same_bits_on_one_two_and_three_threads(case: Case, backend: str, threads: None) -> None:
+def has_several_tasks(case: Case, algorithm: str) -> bool:
+    return any(tasks > 1 for _, tasks in bind(case.op, case.arrays(), case.attributes, algorithm).tasks)
+
+
+SEVERAL = [item for item in each_algorithm(cases()) if has_several_tasks(item.values[0], item.values[2])]
+
+
+@pytest.mark.parametrize(("case", "backend", "algorithm"), SEVERAL)
+def test_same_bits_on_one_two_and_three_threads(case: Case, backend: str, algorithm: str, threads: None) -> None:
     set_num_threads(1)
-    expected = run_case(case, backend)
+    expected = run_case(case, backend, algorithm=algorithm)
     for count in (2, 3):
         set_num_threads(count)
-        assert_same_bits(run_case(case, backend), expected, f"{case.id} on {count} threads")
+        actual = run_case(case, backend, algorithm=algorithm)
+        assert_same_bits(actual, expected, f"{case.id} on {count} threads")
 
 
 class Call:
     """A bound case in memory of its own, whose tasks can be run one by one."""
 
-    def __init__(self, case: Case, backend: str) -> None:
+    def __init__(self, case: Case, backend: str, algorithm: str) -> None:
         arrays = case.arrays()
         self.backend = backend
-        self.binding: Binding = bind(case.op, arrays, case.attributes)
+        self.binding: Binding = bind(case.op, arrays, case.attributes, algorithm)
         op = OPS[case.op]
-        sizes, chosen = self.binding.sizes, op.algorithms[self.binding.algorithm]
+        sizes = self.binding.sizes
         self.results = {
             array.name: poisoned(array.name, array.shape(sizes), DTYPES[array.dtype]) for array in op.outputs
         }
@@ -69,10 +73,11 @@ class Call:
                 self.scratch.append(memory)
             return memory
 
-        self.temporaries = place_temporaries(chosen.workspace, chosen.scratch, sizes, 1, allocate)
-        addresses = {name: array.ctypes.data for name, array in (self.arrays | self.results).items()}
-        fields = self.binding.layout.addresses(addresses | self.temporaries.addresses[0]) + self.binding.numbers
-        self.block = np.array(fields, np.int64)
+        temporaries, self.owners = place_temporaries(self.binding, 1, allocate)
+        memory = self.arrays | self.results
+        addresses = [*(memory[array.name].ctypes.data for array in op.arrays), *temporaries[0]]
+        self.block = self.binding.block.copy()
+        self.block[: len(addresses)] = addresses
 
     def run(self, stage: str, begin: int, end: int) -> None:
         """Tasks [begin, end) of a stage; what earlier tasks left in the scratch memory is gone."""
@@ -98,14 +103,13 @@ def groups(tasks: int, way: str, rng: np.random.Generator) -> list[tuple[int, in
     return [ranges[i] for i in rng.permutation(len(ranges))]
 
 
-@pytest.mark.parametrize("case", SEVERAL, ids=lambda case: case.id)
-@pytest.mark.parametrize("backend", COMPILED)
-def test_same_bits_for_any_order_and_grouping_of_tasks(case: Case, backend: str, threads: None) -> None:
+@pytest.mark.parametrize(("case", "backend", "algorithm"), SEVERAL)
+def test_same_bits_for_any_order_and_grouping_of_tasks(case: Case, backend: str, algorithm: str, threads: None) -> None:
     set_num_threads(1)
-    expected = without_denormals(run_case(case, backend))
+    expected = without_denormals(run_case(case, backend, algorithm=algorithm))
     rng = np.random.default_rng(0)
     for way in ("one by one", "in groups"):
-        call = Call(case, backend)
+        call = Call(case, backend, algorithm)
         for stage, tasks in call.binding.tasks:
             for begin, end in groups(tasks, way, rng) if tasks else []:
                 call.run(stage, begin, end)
@@ -114,28 +118,30 @@ def test_same_bits_for_any_order_and_grouping_of_tasks(case: Case, backend: str,
 
 @pytest.mark.parametrize("backend", COMPILED)
 def test_an_empty_range_of_tasks_writes_nothing(backend: str) -> None:
-    for op in OPS:
-        call = Call(cases_of(op)[-1], backend)
+    last = {(item.values[0].op, item.values[2]): item.values for item in each_algorithm(cases(), [backend])}
+    for (op, algorithm), (case, _, _) in last.items():
+        call = Call(case, backend, algorithm)
         before = {name: array.tobytes() for name, array in call.results.items()}
         for stage, tasks in call.binding.tasks:
             if tasks > 1:  # the executor calls a single task once, and never for nothing
                 call.run(stage, tasks // 2, tasks // 2)
-        assert {name: array.tobytes() for name, array in call.results.items()} == before, op
+        assert {name: array.tobytes() for name, array in call.results.items()} == before, (op, algorithm)
 
 
 @pytest.mark.parametrize("backend", COMPILED)
 def test_two_python_threads_may_run_at_once(backend: str, threads: None) -> None:
     set_num_threads(2)
-    chosen = [next(case for case in SEVERAL if case.op == op)
-              for op in ("conv2d_forward", "conv2d_backward_weight", "batch_norm_forward", "sum_forward")]  # fmt: skip
-    expected = [run_case(case, backend) for case in chosen]
+    operations = ("conv2d_forward", "conv2d_backward_weight", "batch_norm_forward", "sum_forward")
+    chosen = [next((case, algorithm) for case, found, algorithm in (item.values for item in SEVERAL)
+                   if case.op == op and found == backend) for op in operations]  # fmt: skip
+    expected = [run_case(case, backend, algorithm=algorithm) for case, algorithm in chosen]
     failures: list[BaseException] = []
 
     def work() -> None:
         try:
             for _ in range(10):
-                for case, wanted in zip(chosen, expected, strict=True):
-                    assert_same_bits(run_case(case, backend), wanted, case.id)
+                for (case, algorithm), wanted in zip(chosen, expected, strict=True):
+                    assert_same_bits(run_case(case, backend, algorithm=algorithm), wanted, case.id)
         except BaseException as error:  # carried to the main thread
             failures.append(error)
 

@@ -6,27 +6,37 @@ from typing import Any
 
 import numpy as np
 import pytest
-from judging import reference_results, run_case
+from judging import algorithms, reference_results, run_case
+from nnfast.kernels import winograd
 from nnfast.kernels.cases import CONVOLUTIONS, Case, cases, cases_of
 from nnfast.kernels.ops import OPS
 from nnfast.kernels.tolerance import error_bounds, worst_error
 
 
-def bounds_of(case: Case, expected: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return error_bounds(case.op, case.arrays(np.float64), case.attributes, expected, np.float32)
+def bounds_of(case: Case, expected: dict[str, np.ndarray], algorithm: str | None = None) -> dict[str, np.ndarray]:
+    return error_bounds(case.op, case.arrays(np.float64), case.attributes, expected, np.float32, algorithm)
 
 
-def off_by(case: Case, actual: dict[str, np.ndarray]) -> float:
+def off_by(case: Case, actual: dict[str, np.ndarray], algorithm: str | None = None) -> float:
     expected = reference_results(case)
-    bounds = bounds_of(case, expected)
+    bounds = bounds_of(case, expected, algorithm)
     return max(worst_error(actual[name].astype(np.float32), expected[name], bounds[name]) for name in bounds
                if expected[name].dtype == np.float64)  # fmt: skip
 
 
-@pytest.mark.parametrize("case", cases(), ids=lambda case: case.id)
-def test_bounds_are_finite_and_far_below_the_results(case: Case) -> None:
+WINOGRAD = [case for case in cases() if "winograd" in algorithms(case, "numba") and "no images" not in case.name]
+
+
+@pytest.mark.parametrize(
+    ("case", "algorithm"),
+    [
+        *(pytest.param(case, None, id=case.id) for case in cases()),
+        *(pytest.param(case, "winograd", id=f"{case.id}-winograd") for case in WINOGRAD),
+    ],
+)
+def test_bounds_are_finite_and_far_below_the_results(case: Case, algorithm: str | None) -> None:
     expected = reference_results(case)
-    for name, bound in bounds_of(case, expected).items():
+    for name, bound in bounds_of(case, expected, algorithm).items():
         assert bound.shape == expected[name].shape
         assert np.all(bound[np.isfinite(expected[name])] >= 0)
         assert np.all(np.isfinite(bound[np.isfinite(expected[name])]))
@@ -56,6 +66,27 @@ def test_a_weight_gradient_that_drops_one_pixel_is_outside(name: str) -> None:
     dy = case.values["dy"].copy()
     dy[tuple(length // 2 for length in dy.shape[:3])] = 0.0
     assert off_by(case, run_case(changed(case, dy=dy), "reference")) > 10
+
+
+@pytest.mark.parametrize("case", WINOGRAD, ids=lambda case: case.id)
+def test_a_winograd_convolution_that_drops_one_tap_is_outside(case: Case) -> None:
+    """One weight of the images, one pixel's gradient of the weights."""
+    name = "w" if "w" in case.values else "dy"
+    values = case.values[name].copy()
+    values[tuple(length // 2 for length in values.shape[: 4 if name == "w" else 3])] = 0.0
+    assert off_by(case, run_case(changed(case, **{name: values}), "reference"), "winograd") > 10
+
+
+@pytest.mark.parametrize(
+    "case",
+    [case for case in WINOGRAD if not case.op.endswith("weight") and ("wide" in case.name or "many" in case.name)],
+    ids=lambda case: case.id,
+)
+def test_a_winograd_convolution_that_stores_a_tile_elsewhere_is_outside(case: Case) -> None:
+    results = dict(reference_results(case))
+    images = next(name for name in ("y", "dx") if name in results)
+    results[images] = np.roll(results[images], winograd.OUTPUT, axis=2)
+    assert off_by(case, results, "winograd") > 1000
 
 
 DROPS = {"linear_forward": "x", "linear_backward_data": "dy", "linear_backward_weight": "x", "col2im": "columns",
@@ -134,8 +165,8 @@ def test_worst_error_of_an_infinite_bound_is_infinite() -> None:
 
 
 def test_worst_error_compares_whole_numbers_exactly() -> None:
-    assert worst_error(np.array([3], np.uint16), np.array([4], np.uint16), np.zeros(1)) == np.inf
-    assert worst_error(np.array([4], np.uint16), np.array([4], np.uint16), np.zeros(1)) == 0.0
+    assert worst_error(np.array([3], np.uint8), np.array([4], np.uint8), np.zeros(1)) == np.inf
+    assert worst_error(np.array([4], np.uint8), np.array([4], np.uint8), np.zeros(1)) == 0.0
 
 
 def test_every_operation_has_cases() -> None:

@@ -28,6 +28,7 @@ from .elements import (
     tanh_backward,
     tanh_forward,
 )
+from .fused import fused_conv2d_backward_data, fused_conv2d_backward_weight, fused_conv2d_forward
 from .linear import linear_backward_data, linear_backward_weight, linear_forward
 from .norm import batch_norm_backward, batch_norm_forward, batch_norm_inference, batch_norm_inference_backward
 from .optim import adadelta_step, adagrad_step, adam_step, adamw_step, rmsprop_step, sgd_step
@@ -80,6 +81,9 @@ __all__ = [
     "dropout",
     "exp",
     "fill",
+    "fused_conv2d_backward_data",
+    "fused_conv2d_backward_weight",
+    "fused_conv2d_forward",
     "im2col",
     "increment",
     "leaky_relu_backward",

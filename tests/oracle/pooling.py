@@ -29,7 +29,7 @@ def max_pool2d_forward(x, kernel_size, stride, padding, dilation, ceil_mode) -> 
     images, height, width, channels = x.shape
     out = outputs_of(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
     y = np.zeros((images, *out, channels))
-    argmax = np.zeros((images, *out, channels), np.uint16)
+    argmax = np.zeros((images, *out, channels), np.uint8)
     for n, oh, ow, c in np.ndindex(y.shape):
         best, place = None, 0
         for r in range(kernel_size[0]):

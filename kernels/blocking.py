@@ -1,0 +1,47 @@
+"""How work is cut into tasks and blocks: rules of sizes alone, so that results are the same bits on any threads.
+
+They aim at a core with 48 KB of first and 1 MB of second cache; on another one they cost time, never correctness.
+"""
+
+from __future__ import annotations
+
+BLOCK = 16384
+"""Elements that one task of a memory-bound kernel handles: 64 KB, well inside L2."""
+PACKED = 16
+"""Output channels of a weight that one task packs."""
+PARTIALS = 64
+"""The most partial results that a reduction over rows has."""
+PANEL = 32
+"""Columns of a packed matrix that lie side by side: two vectors of the widest registers."""
+STAGED = 1 << 16
+"""Elements of the images that a task of a direct convolution copies with their padding: 256 KB, a quarter of L2."""
+
+
+def blocks(count: int, size: int) -> int:
+    """How many blocks of `size` cover `count`."""
+    return -(-count // size)
+
+
+def evenly(count: int, most: int) -> int:
+    """The size of blocks of at most `most` that cover `count` and differ little."""
+    return blocks(count, blocks(count, most)) if count else 1
+
+
+def image_block(images: int, rows: int, columns: int, pixels: int) -> tuple[int, int]:
+    """(images, rows of each) that a task handles to get about so many pixels: whole images, or a band of one.
+
+    There are at least 16 tasks where the images allow it.
+    """
+    if rows * columns > pixels:
+        return 1, evenly(rows, max(1, pixels // columns))
+    return max(1, min(pixels // max(1, rows * columns), blocks(images, 16))), rows
+
+
+def column_rows(depth: int) -> int:
+    """Rows of a column block: at most half of a 1 MB L2 in all, at least 28 rows so that GEMM tiles are filled."""
+    return max(28, min(224, (1 << 17) // depth // 28 * 28))
+
+
+def weight_partials(size: int) -> int:
+    """Partial sums of a weight gradient of `size` elements: enough to share out, fewer where each is large."""
+    return max(4, min(16, (1 << 20) // size))

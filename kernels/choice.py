@@ -1,0 +1,157 @@
+"""Which algorithm computes an operation: the one that was faster when its shape was first seen, or a fixed one.
+
+Different algorithms give different bits, so a choice that was made is kept: in this process, and on disk beside the
+compiled kernels (one small file a shape, the first writer wins). Where nothing can be kept, and for work too small to
+measure, the choice follows from the sizes alone, so that results are the same from run to run there too. The number of
+threads plays no part in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import statistics
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+
+from .operation import Operation, Sizes
+
+CONV_ALGORITHMS = {
+    "auto": (),
+    "direct": ("depthwise", "direct"),
+    "winograd": ("winograd", "depthwise", "direct"),
+    "im2col": ("im2col",),
+}
+"""What `set_conv_algorithm` takes, and the algorithms of `ops.py` that it stands for: the first that suits is used."""
+WORTH_MEASURING = 20_000_000  # floating-point operations: below them a call takes less than 0.1 ms
+RUNS = 3
+
+_fixed = "auto"
+
+
+def set_conv_algorithm(name: str) -> None:
+    """Fix how convolutions and their gradients are computed, in all threads, from now on.
+
+    Parameters
+    ----------
+    name : ``"auto"`` (the default): the first call for a shape measures what may be fastest and remembers it on disk;
+        ``"direct"``: sums of products, exact for small integers; ``"winograd"``: F(4x4, 3x3) for 3x3 kernels of stride
+        and dilation 1 without groups, direct for the others; ``"im2col"``: unfold, then multiply.
+
+    Raises
+    ------
+    ValueError : `name` is none of these.
+
+    Examples
+    --------
+    >>> set_conv_algorithm("direct")
+    >>> get_conv_algorithm()
+    'direct'
+    >>> set_conv_algorithm("auto")
+    """
+    global _fixed
+    if name not in CONV_ALGORITHMS:
+        raise ValueError(f"set_conv_algorithm: algorithm is {name!r}, expected one of {', '.join(CONV_ALGORITHMS)}")
+    _fixed = name
+
+
+def get_conv_algorithm() -> str:
+    """What `set_conv_algorithm` set; ``"auto"`` at first."""
+    return _fixed
+
+
+def choose(op: Operation, sizes: Sizes, key: str, backend: str, seconds: Callable[[str], float]) -> str:
+    """The name of the algorithm to compute `op` with.
+
+    Parameters
+    ----------
+    op, sizes, backend : what is computed, and where.
+    key : the operation with its shapes and attributes as text; what choices are remembered by.
+    seconds : runs an algorithm and returns the time it took; called if nothing is remembered.
+
+    Raises
+    ------
+    NotImplementedError : the backend has no such algorithm as `set_conv_algorithm` asks for.
+    """
+    if _fixed != "auto":
+        return _fixed_algorithm(op, sizes, backend)
+    key = f"{backend} {key}"
+    if key not in _choices:
+        ranked = op.ranked(sizes, backend)
+        measured = len(ranked) > 1 and op.flops is not None and op.flops(sizes) >= WORTH_MEASURING
+        _choices[key] = _remembered(key, ranked, seconds) if measured else ranked[0]
+    return _choices[key]
+
+
+def _fixed_algorithm(op: Operation, sizes: Sizes, backend: str) -> str:
+    suitable = op.suitable(sizes, backend)
+    for name in CONV_ALGORITHMS[_fixed]:
+        if name in suitable:
+            return name
+    raise NotImplementedError(f"{op.name}: the {backend} backend has no algorithm {_fixed!r} for this shape "
+                              f"(it has {', '.join(suitable)}); call nnfast.set_conv_algorithm('auto')")  # fmt: skip
+
+
+_choices: dict[str, str] = {}
+
+
+def forget() -> None:
+    """Forget what this process has chosen (not what is on disk)."""
+    _choices.clear()
+
+
+def _remembered(key: str, ranked: tuple[str, ...], seconds: Callable[[str], float]) -> str:
+    """The choice that stands on disk, made now if there is none."""
+    folder = _folder()
+    if folder is None:
+        return ranked[0]
+    file = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.algorithm"
+    kept = _read(file)
+    if kept not in ranked:
+        _write(file, _fastest(ranked, seconds), key)
+        kept = _read(file)
+    return kept if kept in ranked else ranked[0]
+
+
+def _fastest(ranked: tuple[str, ...], seconds: Callable[[str], float]) -> str:
+    for name in ranked:  # compiles it, touches its memory
+        seconds(name)
+    times: dict[str, list[float]] = {name: [] for name in ranked}
+    for _ in range(RUNS):
+        for name in ranked:
+            times[name].append(seconds(name))
+    return min(ranked, key=lambda name: statistics.median(times[name]))
+
+
+@lru_cache(maxsize=1)
+def _folder() -> Path | None:
+    from .numba_jit.objects import cache_folder, cache_root
+
+    return cache_folder(cache_root())
+
+
+def _read(file: Path) -> str | None:
+    """The algorithm that a file names; its second line says for what."""
+    try:
+        return file.read_text().split("\n", 1)[0]
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _write(file: Path, name: str, key: str) -> None:
+    """Keep a choice, unless another process was first; without a choice on disk nothing is lost but time."""
+    handle, temporary = tempfile.mkstemp(prefix=".writing-", dir=file.parent)
+    try:
+        with os.fdopen(handle, "w") as stream:
+            stream.write(f"{name}\n{key}\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        with suppress(FileExistsError):
+            os.link(temporary, file)
+    except OSError:
+        pass
+    finally:
+        os.unlink(temporary)

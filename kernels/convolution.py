@@ -1,0 +1,241 @@
+"""Declarations of convolution: the plain operations, and those fused with what stands before and behind them.
+
+Algorithms: ``direct`` multiplies straight out of a block of padded images, ``winograd`` (`winograd.py`) saves three
+quarters of the products of 3x3 kernels, ``depthwise`` takes the channels as the vector, ``im2col`` unfolds first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from . import winograd
+from .blocking import BLOCK, PACKED, PANEL, STAGED, blocks, column_rows, image_block, weight_partials
+from .operation import Algorithm, Operation, Sizes, algorithm, operation
+
+Rule = Mapping[str, Callable[[Sizes], Any]]
+
+
+def convolved(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
+    """Output length of a convolution or pooling window (floor mode)."""
+    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+
+
+WINDOW = "stride: pair; padding: pair; dilation: pair"
+CONVOLVED: Rule = {
+    "OH": lambda s: convolved(s.H, s.R, s.stride[0], s.padding[0], s.dilation[0]),
+    "OW": lambda s: convolved(s.W, s.S, s.stride[1], s.padding[1], s.dilation[1]),
+}
+KERNEL: Rule = {"R": lambda s: s.kernel_size[0], "S": lambda s: s.kernel_size[1]}
+INPUT_SIZE: Rule = {"H": lambda s: s.size[0], "W": lambda s: s.size[1]}
+
+
+def _depthwise(s: Sizes) -> bool:
+    return s.CG == 1 and s.KG == 1 and s.groups > 1
+
+
+def candidates(s: Sizes) -> tuple[str, ...]:
+    """The algorithms that may be the fastest for a convolution, the likeliest first."""
+    if _depthwise(s):
+        return ("depthwise",)
+    if winograd.suits(s):
+        return ("winograd", "direct", "im2col") if min(s.CG, s.KG) >= 16 else ("direct", "winograd", "im2col")
+    return "direct", "im2col"
+
+
+def flops(s: Sizes) -> int:
+    """Multiplications and additions of a convolution as its formula has them."""
+    return 2 * s.N * s.OH * s.OW * s.K * s.R * s.S * s.CG
+
+
+# ---------------------------------------------------------------- sizes
+
+GROUPED: Rule = {"KG": lambda s: s.K // s.groups, "TAPS": lambda s: s.R * s.S, "GROUPS": lambda s: s.groups}
+
+
+def _pixels(floats: int, most: int) -> int:
+    """Pixels of a block that brings so many floats each."""
+    return max(28, min(most, STAGED // max(1, floats)))
+
+
+def _windows(most: int) -> Rule:
+    """BAND output rows of IMAGES images make a block; they see (HP, WP) padded pixels of each."""
+    return {
+        "IMAGES": lambda s: image_block(s.N, s.OH, s.OW, _pixels(s.C * s.stride[0] * s.stride[1], most))[0],
+        "BAND": lambda s: image_block(s.N, s.OH, s.OW, _pixels(s.C * s.stride[0] * s.stride[1], most))[1],
+        "BANDS": lambda s: blocks(s.OH, s.BAND),
+        "HP": lambda s: (s.BAND - 1) * s.stride[0] + (s.R - 1) * s.dilation[0] + 1,
+        "WP": lambda s: (s.OW - 1) * s.stride[1] + (s.S - 1) * s.dilation[1] + 1,
+        "BLOCKS": lambda s: blocks(s.N, s.IMAGES) * s.BANDS,
+    }
+
+
+def _reach(s: Sizes, axis: int, taps: int) -> int:
+    """How many rows (or columns) of dy a phase of dx may meet, beyond as many as it has itself."""
+    stride, padding, dilation = s.stride[axis], s.padding[axis], s.dilation[axis]
+    return (stride - 1 + padding) // stride - blocks(padding - dilation * (taps - 1), stride)
+
+
+_PHASES: Rule = {
+    # The pixels of dx fall into stride x stride phases that meet different taps, each PH x PW pixels at most.
+    "PH": lambda s: blocks(s.H, s.stride[0]),
+    "PW": lambda s: blocks(s.W, s.stride[1]),
+    "IMAGES": lambda s: image_block(s.N, s.PH, s.PW, _pixels(s.K, 1024))[0],
+    "BAND": lambda s: image_block(s.N, s.PH, s.PW, _pixels(s.K, 1024))[1],
+    "BANDS": lambda s: blocks(s.PH, s.BAND),
+    "HP": lambda s: s.BAND + _reach(s, 0, s.R),
+    "WP": lambda s: s.PW + _reach(s, 1, s.S),
+    "BLOCKS": lambda s: blocks(s.N, s.IMAGES) * s.BANDS,
+}
+"""A block is BAND rows of every phase of IMAGES images; it sees (HP, WP) padded pixels of dy of each."""
+
+# ---------------------------------------------------------------- direct
+
+
+def direct_forward(prefix: str = "", workspace: str = "", *rest: tuple[str, Any]) -> Algorithm:
+    """Multiplies ROWS of a block of padded images with panels of weights."""
+    return algorithm(
+        (f"{prefix}direct_conv2d_forward_pack", lambda s: blocks(s.K, PACKED)),
+        (f"{prefix}direct_conv2d_forward", lambda s: s.BLOCKS), *rest,
+        derive={**_windows(1024), "DEPTH": lambda s: s.TAPS * s.CG, "PANELS": lambda s: blocks(s.KG, PANEL)},
+        workspace=f"packed: GROUPS PANELS DEPTH {PANEL}{workspace}",
+        scratch="staged: IMAGES HP WP C; places(int64): 2 IMAGES BAND OW; shifts(int64): TAPS", backends=("numba",),
+    )  # fmt: skip
+
+
+def direct_backward_data(prefix: str = "", workspace: str = "", *rest: tuple[str, Any]) -> Algorithm:
+    """The same with dy as the image, phase by phase of the stride."""
+    return algorithm(
+        (f"{prefix}direct_conv2d_backward_data_pack", lambda s: blocks(s.K, PACKED)),
+        (f"{prefix}direct_conv2d_backward_data", lambda s: s.BLOCKS), *rest,
+        derive={**_PHASES, "DEPTH": lambda s: s.TAPS * s.KG, "PANELS": lambda s: blocks(s.CG, PANEL)},
+        workspace=f"packed: GROUPS PANELS DEPTH {PANEL}{workspace}",
+        scratch="staged: IMAGES HP WP K; places(int64): 2 IMAGES BAND PW; shifts(int64): TAPS", backends=("numba",),
+    )  # fmt: skip
+
+
+def direct_backward_weight(prefix: str = "", scratch: str = "") -> Algorithm:
+    """Products of transposed windows with gradients, summed over runs of blocks."""
+    return algorithm(
+        (f"{prefix}direct_conv2d_backward_weight", lambda s: s.PARTS * s.SPLIT),
+        (f"{prefix}direct_conv2d_backward_weight_reduce", lambda s: blocks(s.K, PACKED)),
+        derive={
+            **_windows(256),
+            "DEPTH": lambda s: s.TAPS * s.CG,
+            "PANELS": lambda s: blocks(s.KG, PANEL),
+            # Partial results as long as they are small; then the panels are shared out too.
+            "SPLIT": lambda s: min(s.PANELS, blocks(s.K * s.DEPTH, 1 << 18)),
+            "PARTS": lambda s: max(1, min(s.BLOCKS, blocks(16, s.SPLIT))),
+        },
+        workspace=f"partial: PARTS GROUPS PANELS DEPTH {PANEL}",
+        scratch=f"staged: IMAGES HP WP C; places(int64): 2 DEPTH; shifts(int64): IMAGES BAND{scratch}", backends=("numba",),
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- depthwise and im2col
+
+DEPTHWISE_BLOCK = 1 << 18
+"""Elements of the result that a task of a depthwise convolution computes: some tens of microseconds of memory."""
+
+
+def _bands(height: str, width: str) -> Rule:
+    """BAND rows of IMAGES images make a block; kernels take up to four rows at once."""
+
+    def block(s: Sizes) -> tuple[int, int]:
+        rows, columns = getattr(s, height), getattr(s, width)
+        images, band = image_block(s.N, rows, columns, max(1, DEPTHWISE_BLOCK // s.K))
+        return images, band if band == rows else min(rows, 4 * blocks(band, 4))
+
+    return {
+        "IMAGES": lambda s: block(s)[0],
+        "BAND": lambda s: max(1, block(s)[1]),
+        "BANDS": lambda s: blocks(getattr(s, height), s.BAND),
+        "BLOCKS": lambda s: blocks(s.N, s.IMAGES) * s.BANDS,
+    }
+
+
+def depthwise_forward(prefix: str = "", workspace: str = "", *rest: tuple[str, Any], **options: Any) -> Algorithm:
+    """A task computes BAND rows of IMAGES images."""
+    return algorithm(
+        (f"{prefix}depthwise_conv2d_forward_pack", lambda s: 1),
+        (f"{prefix}depthwise_conv2d_forward", lambda s: s.BLOCKS), *rest,
+        derive=_bands("OH", "OW"),
+        workspace=f"packed: TAPS K{workspace}", suits=_depthwise, **options,
+    )  # fmt: skip
+
+
+def depthwise_backward_data(prefix: str = "", workspace: str = "", *rest: tuple[str, Any], **options: Any) -> Algorithm:
+    """A task computes BAND rows of dx of IMAGES images."""
+    return algorithm(
+        (f"{prefix}depthwise_conv2d_backward_data_pack", lambda s: 1),
+        (f"{prefix}depthwise_conv2d_backward_data", lambda s: s.BLOCKS), *rest,
+        derive=_bands("H", "W"),
+        workspace=f"packed: TAPS K{workspace}", suits=_depthwise, **options,
+    )  # fmt: skip
+
+
+def depthwise_backward_weight(prefix: str = "", **options: Any) -> Algorithm:
+    """A task sums over a run of fours of output rows."""
+    return algorithm(
+        (f"{prefix}depthwise_conv2d_backward_weight", lambda s: s.PARTS),
+        (f"{prefix}depthwise_conv2d_backward_weight_reduce", lambda s: 1),
+        derive={"PARTS": lambda s: max(1, min(s.N * blocks(s.OH, 4), 16))},
+        workspace="partial: PARTS TAPS K", suits=_depthwise, **options,
+    )  # fmt: skip
+
+
+_COLUMNS: Rule = {"PIXELS": lambda s: s.N * s.OH * s.OW, "ROWS": lambda s: column_rows(s.DEPTH)}
+
+_IM2COL_FORWARD = algorithm(
+    ("conv2d_forward_pack", lambda s: blocks(s.K, PACKED)),
+    ("conv2d_forward", lambda s: blocks(s.PIXELS, s.ROWS)),
+    derive={"DEPTH": lambda s: s.TAPS * s.CG, **_COLUMNS},
+    workspace="packed: GROUPS DEPTH KG", scratch="columns: ROWS DEPTH",
+)  # fmt: skip
+_IM2COL_BACKWARD_DATA = algorithm(
+    ("conv2d_backward_data_pack", lambda s: blocks(s.K, PACKED)),
+    ("conv2d_backward_data", lambda s: s.PHASES * s.BLOCKS),
+    derive={
+        "DEPTH": lambda s: s.TAPS * s.KG,
+        "ROWS": lambda s: column_rows(s.DEPTH),
+        # A block of columns stays in one phase of dx: the pixels that meet the same taps.
+        "PHASES": lambda s: s.stride[0] * s.stride[1],
+        "BLOCKS": lambda s: blocks(s.N * blocks(s.H, s.stride[0]) * blocks(s.W, s.stride[1]), s.ROWS),
+    },
+    workspace="packed: GROUPS TAPS KG CG", scratch="columns: ROWS DEPTH",
+)  # fmt: skip
+_IM2COL_BACKWARD_WEIGHT = algorithm(
+    ("conv2d_backward_weight", lambda s: s.PARTS * s.GROUPS * s.R),
+    ("conv2d_backward_weight_reduce", lambda s: blocks(s.K * s.R * s.DEPTH, BLOCK)),
+    derive={
+        "DEPTH": lambda s: s.S * s.CG,
+        **_COLUMNS,
+        "PARTS": lambda s: max(1, min(blocks(s.PIXELS, s.ROWS), weight_partials(s.K * s.R * s.DEPTH))),
+    },
+    workspace="partial: PARTS K R DEPTH", scratch="columns: ROWS DEPTH",
+)  # fmt: skip
+
+# ---------------------------------------------------------------- operations
+
+CONVOLUTION: tuple[Operation, ...] = (
+    operation(
+        "conv.conv2d_forward", "x: N H W C; w: K R S CG; b: B", "y: N OH OW K",
+        attributes=WINDOW + "; groups: int", either={"B": (0, "K")}, derive={**CONVOLVED, **GROUPED},
+        candidates=candidates, flops=flops,
+        algorithms={"direct": direct_forward(), "winograd": winograd.forward(), "depthwise": depthwise_forward(),
+                    "im2col": _IM2COL_FORWARD}),
+    operation(
+        "conv.conv2d_backward_data", "dy: N OH OW K; w: K R S CG", "dx: N H W C",
+        attributes="size: pair; " + WINDOW + "; groups: int",
+        derive={**INPUT_SIZE, **GROUPED, "C": lambda s: s.CG * s.groups},
+        candidates=candidates, flops=flops,
+        algorithms={"direct": direct_backward_data(), "winograd": winograd.backward_data(),
+                    "depthwise": depthwise_backward_data(), "im2col": _IM2COL_BACKWARD_DATA}),
+    operation(
+        "conv.conv2d_backward_weight", "x: N H W C; dy: N OH OW K", "dw: K R S CG",
+        attributes="kernel_size: pair; " + WINDOW + "; groups: int",
+        derive={**KERNEL, **GROUPED, "CG": lambda s: s.C // s.groups},
+        candidates=candidates, flops=flops,
+        algorithms={"direct": direct_backward_weight(), "winograd": winograd.backward_weight(),
+                    "depthwise": depthwise_backward_weight(), "im2col": _IM2COL_BACKWARD_WEIGHT}),
+)  # fmt: skip

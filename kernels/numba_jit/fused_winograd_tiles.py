@@ -1,0 +1,208 @@
+"""What the fused kernels do to strips of pixels on load and to tiles on store; see `kernels/fused.py`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from ..blocking import PANEL
+from ..fused import NO_ACTIVATION
+from ..winograd import OUTPUT, OUTPUTS
+from .compiler import inline
+from .exponential import ZERO
+from .fusion import _bounds, _clamp
+from .memory import at, at_most, fill
+from .simd import LANES, FloatPointer, constant, f32, fma, masked_load, masked_store, prefetch, splat, tail_mask, zero
+
+L = types.int64
+AddressPointer = types.CPointer(types.int64)
+
+
+def _run_code(
+    pixel_code: Any, context: Any, b: Any, target: Any, pixels: Any, step: Any, channels: Any, pitch: Any
+) -> Any:
+    """Store `pixel_code(place, c, mask)` for every vector c of every pixel; sources are `step` elements a pixel."""
+    with (
+        cgutils.for_range(b, pixels) as pixel,
+        cgutils.for_range_slice(b, constant(0), channels, constant(LANES)) as (c, _),
+    ):
+        mask = tail_mask(b, b.sub(channels, c))
+        value = pixel_code(b.add(b.mul(pixel.index, step), c), c, mask)
+        masked_store(b, value, b.gep(target, [b.add(b.mul(pixel.index, pitch), c)]), mask)
+    return context.get_dummy_value()
+
+
+@intrinsic
+def load_pixels(typingctx, x, ahead, target, pixels, step, channels, pitch, scaled, scale, shift, activation):  # type: ignore[no-untyped-def]
+    """target = activation(x * scale + shift) for a run of pixels `step` apart, to pixels `pitch` apart.
+
+    What is `ahead` of them is fetched into the cache.
+    """
+
+    def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        x, ahead, target, pixels, step, channels, pitch, scaled, scale, shift, activation = arguments
+        low, high = _bounds(b, activation)
+        there = splat(b, b.icmp_signed("!=", scaled, constant(0)), ir.IntType(1))
+
+        def pixel_code(place: Any, c: Any, mask: Any) -> Any:
+            prefetch(b, b.gep(x, [b.add(place, ahead)]))
+            active = b.and_(mask, there)
+            ones = ir.Constant(low.type, [1.0] * LANES)
+            factor = b.select(there, masked_load(b, b.gep(scale, [c]), active), ones)
+            value = fma(b, masked_load(b, b.gep(x, [place]), mask), factor, masked_load(b, b.gep(shift, [c]), active))
+            return _clamp(b, value, low, high)
+
+        return _run_code(pixel_code, context, b, target, pixels, step, channels, pitch)
+
+    return types.void(FloatPointer, L, FloatPointer, L, L, L, L, L, FloatPointer, FloatPointer, L), codegen
+
+
+@intrinsic
+def load_gradients(typingctx, dy, z, ahead, target, pixels, step, channels, pitch, slope, factor, offset):  # type: ignore[no-untyped-def]
+    """target = slope * dy + factor * z + offset for a run of pixels `step` apart, to pixels `pitch` apart.
+
+    What is `ahead` of them is fetched into the cache.
+    """
+
+    def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        dy, z, ahead, target, pixels, step, channels, pitch, slope, factor, offset = arguments
+
+        def pixel_code(place: Any, c: Any, mask: Any) -> Any:
+            for source in (dy, z):
+                prefetch(b, b.gep(source, [b.add(place, ahead)]))
+            of_dy, of_z, addend = (masked_load(b, b.gep(item, [c]), mask) for item in (slope, factor, offset))
+            value = fma(b, masked_load(b, b.gep(z, [place]), mask), of_z, addend)
+            return fma(b, masked_load(b, b.gep(dy, [place]), mask), of_dy, value)
+
+        return _run_code(pixel_code, context, b, target, pixels, step, channels, pitch)
+
+    F = FloatPointer
+    return types.void(F, F, L, F, L, L, L, L, F, F, F), codegen
+
+
+@inline
+def _inside(column, columns, wide):  # type: ignore[no-untyped-def]
+    """The columns of a strip that starts at `column` which lie inside the image."""
+    first = at_most(columns, -column if column < 0 else 0)
+    stop = at_most(columns, wide - column)
+    return first, stop if stop > first else first
+
+
+@inline
+def stage_pixels(  # type: ignore[no-untyped-def]
+    x, ahead, strip, high, wide, step, image, row, column, rows, columns, channels, pitch, P, scale, shift, activation
+):
+    """strip[rows, columns] = the activated pixels from (row, column) on, zeros outside of the image."""
+    first, stop = _inside(column, columns, wide)
+    for i in range(rows):
+        target = at(strip, i * columns * pitch)
+        if 0 <= row + i < high:
+            fill(target, ZERO, first * pitch)
+            start = ((image * high + row + i) * wide + column + first) * step
+            load_pixels(at(x, start), ahead, at(target, first * pitch), stop - first, step, channels, pitch, P, scale,
+                        shift, activation)  # fmt: skip
+            fill(at(target, stop * pitch), ZERO, (columns - stop) * pitch)
+        else:
+            fill(target, ZERO, columns * pitch)
+
+
+@inline
+def stage_gradients(  # type: ignore[no-untyped-def]
+    dy, z, ahead, strip, high, wide, step, image, row, column, rows, columns, channels, pitch, slope, factor, offset
+):
+    """strip[rows, columns] = the composed gradients from (row, column) on, zeros outside of the image."""
+    first, stop = _inside(column, columns, wide)
+    for i in range(rows):
+        target = at(strip, i * columns * pitch)
+        if 0 <= row + i < high:
+            start = ((image * high + row + i) * wide + column + first) * step
+            fill(target, ZERO, first * pitch)
+            load_gradients(at(dy, start), at(z, start), ahead, at(target, first * pitch), stop - first, step, channels,
+                           pitch, slope, factor, offset)  # fmt: skip
+            fill(at(target, stop * pitch), ZERO, (columns - stop) * pitch)
+        else:
+            fill(target, ZERO, columns * pitch)
+
+
+def _pointer(b: Any, places: Any, index: int, c: Any) -> Any:
+    address = b.load(b.gep(places, [constant(index)]))
+    return b.gep(b.inttoptr(address, f32.as_pointer()), [c])
+
+
+def _add_tile(b: Any, totals: Any, c: Any, mask: Any, pixel_code: Any) -> None:
+    """Add the two vectors that `pixel_code(e)` gives for every pixel to those of `totals`, row by row."""
+    places = [b.gep(totals, [c]), b.gep(totals, [b.add(c, constant(PANEL))])]
+    sums = [masked_load(b, place, mask) for place in places]
+    for row in range(0, OUTPUTS, OUTPUT):
+        terms = [pixel_code(row + j) for j in range(OUTPUT)]
+        for i in range(2):
+            pairs = [b.fadd(terms[0][i], terms[1][i]), b.fadd(terms[2][i], terms[3][i])]
+            sums[i] = b.fadd(sums[i], b.fadd(*pairs))
+    for place, value in zip(places, sums, strict=True):
+        masked_store(b, value, place, mask)
+
+
+@intrinsic
+def add_moments(typingctx, places, channels, centre, totals):  # type: ignore[no-untyped-def]
+    """Add y - centre and its square of the 4x4 pixels at `places` to the (2, PANEL) floats of `totals`."""
+
+    def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        places, channels, centre, totals = arguments
+        with cgutils.for_range_slice(b, constant(0), channels, constant(LANES)) as (c, _):
+            mask = tail_mask(b, b.sub(channels, c))
+            middle = masked_load(b, b.gep(centre, [c]), mask)
+
+            def pixel_code(e: int) -> tuple[Any, Any]:
+                deviation = b.fsub(masked_load(b, _pointer(b, places, e, c), mask), middle)
+                return deviation, b.fmul(deviation, deviation)
+
+            _add_tile(b, totals, c, mask, pixel_code)
+        return context.get_dummy_value()
+
+    return types.void(AddressPointer, L, FloatPointer, FloatPointer), codegen
+
+
+@intrinsic
+def mask_gradients(typingctx, places, pixels, ahead, channels, scale, shift, activation, centre, totals):  # type: ignore[no-untyped-def]
+    """Mask the 4x4 pixels of dx at `places` by the derivative at x * scale + shift, where x stands at `pixels`.
+
+    Then add dx and dx * (x - centre) to the (2, PANEL) floats of `totals`. Pixels of x `ahead` are fetched early.
+    """
+
+    def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        places, pixels, ahead, channels, scale, shift, activation, centre, totals = arguments
+        low, high = _bounds(b, activation)
+        always = splat(b, b.icmp_signed("==", activation, constant(NO_ACTIVATION)), ir.IntType(1))
+        with cgutils.for_range_slice(b, constant(0), channels, constant(LANES)) as (c, _):
+            mask = tail_mask(b, b.sub(channels, c))
+            factor, addend, middle = (masked_load(b, b.gep(item, [c]), mask) for item in (scale, shift, centre))
+
+            def pixel_code(e: int) -> tuple[Any, Any]:
+                pixel = _pointer(b, pixels, e, c)
+                prefetch(b, b.gep(pixel, [ahead]))
+                value = masked_load(b, pixel, mask)
+                before = fma(b, value, factor, addend)
+                passes = b.and_(b.fcmp_ordered(">", before, low), b.fcmp_ordered("<", before, high))
+                place = _pointer(b, places, e, c)
+                gradient = b.select(b.or_(passes, always), masked_load(b, place, mask), zero())
+                masked_store(b, gradient, place, mask)
+                return gradient, b.fmul(gradient, b.fsub(value, middle))
+
+            _add_tile(b, totals, c, mask, pixel_code)
+        return context.get_dummy_value()
+
+    A, F = AddressPointer, FloatPointer
+    return types.void(A, A, L, L, F, F, L, F, F), codegen
+
+
+@inline
+def flush(totals, task_sums, columns, E):  # type: ignore[no-untyped-def]
+    """Move `columns` of the (2, PANEL) floats of `totals` to the (2, E) doubles of `task_sums`."""
+    for i in range(columns):
+        task_sums[i] += totals[i]
+        task_sums[E + i] += totals[PANEL + i]
+    fill(totals, ZERO, 2 * PANEL)

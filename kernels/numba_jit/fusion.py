@@ -1,0 +1,202 @@
+"""What convolutions do to their operands on load and to their results on store; see `kernels/fused.py`.
+
+All work on runs of pixels that lie one behind the other. Vectors run along the channels; a run is passed once for every
+vector of channels while it is in cache. Sums run in float32 over at most `CHUNK` pixels and go on in double.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from ..fused import NO_ACTIVATION, RELU6
+from .compiler import inline
+from .memory import at, at_most
+from .simd import (
+    LANES,
+    Accumulator,
+    FloatPointer,
+    constant,
+    f32,
+    fma,
+    masked_load,
+    masked_store,
+    splat,
+    tail_mask,
+    zero,
+)
+
+CHUNK = 256
+DoublePointer = types.CPointer(types.float64)
+_DOUBLES = ir.VectorType(ir.DoubleType(), LANES)
+L = types.int64
+
+
+def _clamp(b: Any, value: Any, low: Any, high: Any) -> Any:
+    """NaN stays NaN."""
+    value = b.select(b.fcmp_ordered("<", value, low), low, value)
+    return b.select(b.fcmp_ordered(">", value, high), high, value)
+
+
+def _bounds(b: Any, activation: Any) -> tuple[Any, Any]:
+    """The range of an activation's values: all numbers, [0, inf) or [0, 6]."""
+    infinite, none = float("inf"), b.icmp_signed("==", activation, constant(NO_ACTIVATION))
+    six = b.icmp_signed("==", activation, constant(RELU6))
+    low = b.select(none, ir.Constant(f32, -infinite), ir.Constant(f32, 0.0))
+    high = b.select(six, ir.Constant(f32, 6.0), ir.Constant(f32, infinite))
+    return splat(b, low), splat(b, high)
+
+
+@intrinsic
+def _activate(typingctx, source, target, pixels, channels, scaled, scale, shift, activation):  # type: ignore[no-untyped-def]
+    def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        source, target, pixels, channels, scaled, scale, shift, activation = arguments
+        low, high = _bounds(b, activation)
+        with cgutils.for_range_slice(b, constant(0), channels, constant(LANES)) as (c, _):
+            mask = tail_mask(b, b.sub(channels, c))
+            there = b.icmp_signed("!=", scaled, constant(0))
+            active = b.and_(mask, splat(b, there, ir.IntType(1)))
+            factor = b.select(splat(b, there, ir.IntType(1)), masked_load(b, b.gep(scale, [c]), active),
+                              ir.Constant(low.type, [1.0] * LANES))  # fmt: skip
+            addend = masked_load(b, b.gep(shift, [c]), active)
+            with cgutils.for_range(b, pixels) as pixel:
+                place = b.add(b.mul(pixel.index, channels), c)
+                value = fma(b, masked_load(b, b.gep(source, [place]), mask), factor, addend)
+                masked_store(b, _clamp(b, value, low, high), b.gep(target, [place]), mask)
+        return context.get_dummy_value()
+
+    return types.void(FloatPointer, FloatPointer, L, L, L, FloatPointer, FloatPointer, L), codegen
+
+
+@inline
+def load_pixels(source, target, pixels, channels, P, scale, shift, activation):  # type: ignore[no-untyped-def]
+    """target = activation(source * scale + shift) for a run of pixels; without P no scale and shift."""
+    _activate(source, target, pixels, channels, P, scale, shift, activation)
+
+
+@intrinsic
+def load_gradients(typingctx, dy, z, target, pixels, channels, slope, factor, offset):  # type: ignore[no-untyped-def]
+    """target = slope * dy + factor * z + offset for a run of pixels."""
+
+    def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        dy, z, target, pixels, channels, slope, factor, offset = arguments
+        with cgutils.for_range_slice(b, constant(0), channels, constant(LANES)) as (c, _):
+            mask = tail_mask(b, b.sub(channels, c))
+            of_dy, of_z, addend = (masked_load(b, b.gep(item, [c]), mask) for item in (slope, factor, offset))
+            with cgutils.for_range(b, pixels) as pixel:
+                place = b.add(b.mul(pixel.index, channels), c)
+                value = fma(b, masked_load(b, b.gep(z, [place]), mask), of_z, addend)
+                value = fma(b, masked_load(b, b.gep(dy, [place]), mask), of_dy, value)
+                masked_store(b, value, b.gep(target, [place]), mask)
+        return context.get_dummy_value()
+
+    F = FloatPointer
+    return types.void(F, F, F, L, L, F, F, F), codegen
+
+
+def _masked_doubles(b: Any, kind: str, result: ir.Type, parameters: list[ir.Type]) -> Any:
+    name = f"llvm.masked.{kind}.v{LANES}f64.p0"
+    return cgutils.get_or_insert_function(b.module, ir.FunctionType(result, parameters), name)
+
+
+def _add_to_doubles(b: Any, total: Any, place: Any, mask: Any) -> None:
+    """Add a vector of float32 to as many doubles."""
+    address, i32 = b.bitcast(place, _DOUBLES.as_pointer()), ir.IntType(32)
+    load = _masked_doubles(b, "load", _DOUBLES, [address.type, i32, mask.type, _DOUBLES])
+    store = _masked_doubles(b, "store", ir.VoidType(), [_DOUBLES, address.type, i32, mask.type])
+    before = b.call(load, [address, ir.Constant(i32, 8), mask, ir.Constant(_DOUBLES, [0.0] * LANES)])
+    b.call(store, [b.fadd(before, b.fpext(total, _DOUBLES)), address, ir.Constant(i32, 8), mask])
+
+
+@intrinsic
+def _add_moments(typingctx, y, pixels, channels, centre, sums):  # type: ignore[no-untyped-def]
+    def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        y, pixels, channels, centre, sums = arguments
+        total, squares = Accumulator(b), Accumulator(b)
+        with cgutils.for_range_slice(b, constant(0), channels, constant(LANES)) as (c, _):
+            mask = tail_mask(b, b.sub(channels, c))
+            middle = masked_load(b, b.gep(centre, [c]), mask)
+            total.set(zero())
+            squares.set(zero())
+            with cgutils.for_range(b, pixels) as pixel:
+                value = masked_load(b, b.gep(y, [b.add(b.mul(pixel.index, channels), c)]), mask)
+                deviation = b.fsub(value, middle)
+                total.set(b.fadd(total.get(), deviation))
+                squares.set(fma(b, deviation, deviation, squares.get()))
+            _add_to_doubles(b, total.get(), b.gep(sums, [c]), mask)
+            _add_to_doubles(b, squares.get(), b.gep(sums, [b.add(channels, c)]), mask)
+        return context.get_dummy_value()
+
+    return types.void(FloatPointer, L, L, FloatPointer, DoublePointer), codegen
+
+
+@inline
+def finish_forward(y, pixels, channels, E, centre, sums):  # type: ignore[no-untyped-def]
+    """Add the sums of y - centre and of its square over a run of pixels to the (2, channels) doubles of `sums`."""
+    if E > 0:
+        for first in range(0, pixels, CHUNK):
+            _add_moments(at(y, first * channels), at_most(pixels - first, CHUNK), channels, centre, sums)
+
+
+@intrinsic
+def _mask_and_add(typingctx, dx, x, pixels, channels, scaled, scale, shift, activation, summed, centre, sums):  # type: ignore[no-untyped-def]
+    def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        dx, x, pixels, channels, scaled, scale, shift, activation, summed, centre, sums = arguments
+        low, high = _bounds(b, activation)
+        everything = splat(b, b.icmp_signed("==", activation, constant(NO_ACTIVATION)), ir.IntType(1))
+        total, products = Accumulator(b), Accumulator(b)
+        adds, scales = b.icmp_signed("!=", summed, constant(0)), b.icmp_signed("!=", scaled, constant(0))
+        with cgutils.for_range_slice(b, constant(0), channels, constant(LANES)) as (c, _):
+            mask = tail_mask(b, b.sub(channels, c))
+            active = b.and_(mask, splat(b, scales, ir.IntType(1)))
+            factor = b.select(splat(b, scales, ir.IntType(1)), masked_load(b, b.gep(scale, [c]), active),
+                              ir.Constant(low.type, [1.0] * LANES))  # fmt: skip
+            addend = masked_load(b, b.gep(shift, [c]), active)
+            middle = masked_load(b, b.gep(centre, [c]), b.and_(mask, splat(b, adds, ir.IntType(1))))
+            total.set(zero())
+            products.set(zero())
+            with cgutils.for_range(b, pixels) as pixel:
+                place = b.add(b.mul(pixel.index, channels), c)
+                value = masked_load(b, b.gep(x, [place]), mask)
+                before = fma(b, value, factor, addend)
+                passes = b.and_(b.fcmp_ordered(">", before, low), b.fcmp_ordered("<", before, high))
+                passes = b.or_(passes, everything)
+                at_dx = b.gep(dx, [place])
+                gradient = b.select(passes, masked_load(b, at_dx, mask), zero())
+                masked_store(b, gradient, at_dx, mask)
+                total.set(b.fadd(total.get(), gradient))
+                products.set(fma(b, gradient, b.fsub(value, middle), products.get()))
+            with b.if_then(adds):
+                _add_to_doubles(b, total.get(), b.gep(sums, [c]), mask)
+                _add_to_doubles(b, products.get(), b.gep(sums, [b.add(channels, c)]), mask)
+        return context.get_dummy_value()
+
+    F = FloatPointer
+    return types.void(F, F, L, L, L, F, F, L, L, F, DoublePointer), codegen
+
+
+@inline
+def finish_gradient(dx, x, pixels, channels, P, scale, shift, activation, E, centre, sums):  # type: ignore[no-untyped-def]
+    """Mask a run of dx by the activation's derivative at x * scale + shift; add the sums of dx and dx * (x - centre).
+
+    Without an activation and without sums there is nothing to do, and `x` is absent.
+    """
+    if activation != NO_ACTIVATION or E > 0:
+        for first in range(0, pixels, CHUNK):
+            start = first * channels
+            _mask_and_add(at(dx, start), at(x, start), at_most(pixels - first, CHUNK), channels, P, scale, shift,
+                          activation, E, centre, sums)  # fmt: skip
+
+
+@inline
+def add_tasks(task_sums, sums, tasks, E):  # type: ignore[no-untyped-def]
+    """sums = the (2, E) sums of all tasks, added in order."""
+    for i in range(2 * E):
+        total = 0.0
+        for task in range(tasks):
+            total += task_sums[task * 2 * E + i]
+        sums[i] = total

@@ -1,0 +1,155 @@
+"""Winograd's convolution, forward and data gradient: the data gradient is the forward pass with the kernel turned.
+
+A task transforms a block of tiles to 36 planes, multiplies each plane with the transformed weights of one group of
+panels of output channels after the other, and transforms the products back while they are in the second cache.
+"""
+
+from __future__ import annotations
+
+from ..blocking import PANEL
+from ..winograd import DEPTH, INPUT, OUTPUT, OUTPUTS, PLANES
+from .compiler import inline, kernel
+from .exponential import ZERO
+from .memory import at, at_most, copy, fill, floats, streams
+from .simd import LANES
+from .winograd_tiles import EARLY, SHORT, address, integers, locate, multiply_tiles, pixels_ahead
+from .winograd_transforms import transform_inputs, transform_outputs, transform_weights, transpose_vectors
+
+TAPS = 9 * LANES * LANES  # elements of a block of transposed taps
+
+
+@inline
+def transform_kernels(w, transformed, K, C, WEIGHTS, begin, end):  # type: ignore[no-untyped-def]
+    """transformed[panel, plane, c, k] = G w[k, :, :, c] G^T; a task writes DEPTH rows of a panel."""
+    tile = floats(TAPS)
+    around = streams(transformed, (K + PANEL - 1) // PANEL * PLANES * WEIGHTS, PANEL)
+    runs = (C + DEPTH - 1) // DEPTH
+    for task in range(begin, end):
+        panel, run = task // runs, task % runs
+        for c in range(run * DEPTH, at_most((run + 1) * DEPTH, C), LANES):
+            for j in range(0, PANEL, LANES):
+                k = panel * PANEL + j
+                for t in range(9):
+                    transpose_vectors(at(w, (k * 9 + t) * C + c), 9 * C, K - k, C - c, at(tile, t * LANES * LANES))
+                for i in range(at_most(LANES, C - c)):
+                    planes = at(transformed, panel * PLANES * WEIGHTS + (c + i) * PANEL + j)
+                    transform_weights(at(tile, i * LANES), LANES * LANES, 0, LANES, planes, WEIGHTS, around)
+
+
+@inline
+def transform_turned_kernels(w, transformed, K, C, WEIGHTS, begin, end):  # type: ignore[no-untyped-def]
+    """transformed[panel, plane, k, c] = the same of the turned kernel w[k, ::-1, ::-1, c]."""
+    around = streams(transformed, (C + PANEL - 1) // PANEL * PLANES * WEIGHTS, PANEL)
+    runs = (K + DEPTH - 1) // DEPTH
+    for task in range(begin, end):
+        panel, run = task // runs, task % runs
+        for k in range(run * DEPTH, at_most((run + 1) * DEPTH, K)):
+            for j in range(0, PANEL, LANES):
+                c = panel * PANEL + j
+                planes = at(transformed, panel * PLANES * WEIGHTS + k * PANEL + j)
+                transform_weights(at(w, (k * 9 + 8) * C + c), -C, 9 * EARLY * C, C - c, planes, WEIGHTS, around)
+
+
+@kernel
+def winograd_conv2d_forward_weights(w, transformed, K, C, WEIGHTS, begin, end):  # type: ignore[no-untyped-def]
+    """See `transform_kernels`."""
+    transform_kernels(w, transformed, K, C, WEIGHTS, begin, end)
+
+
+@kernel
+def winograd_conv2d_backward_data_weights(w, transformed, K, C, WEIGHTS, begin, end):  # type: ignore[no-untyped-def]
+    """See `transform_turned_kernels`."""
+    transform_turned_kernels(w, transformed, K, C, WEIGHTS, begin, end)
+
+
+@inline
+def fill_rows(tiles, inputs, ROW, INPUTS):  # type: ignore[no-untyped-def]
+    """Zeros behind the last of the transformed tiles, up to a multiple of SHORT; returns that."""
+    rows = (tiles + SHORT - 1) // SHORT * SHORT
+    if rows > tiles:
+        for plane in range(PLANES):
+            fill(at(inputs, plane * INPUTS + tiles * ROW), ZERO, (rows - tiles) * ROW)
+    return rows
+
+
+@inline
+def _load(x, high, wide, channels, top, left, first, tiles, TH, TW, inputs, ROW, INPUTS, outside):  # type: ignore[no-untyped-def]
+    """Transform `tiles` tiles of x, and zeros behind them up to a multiple of SHORT."""
+    places = integers(PLANES)
+    for i in range(tiles):
+        tile = first + i
+        n, th, tw = tile // (TH * TW), tile // TW % TH, tile % TW
+        locate(places, INPUT, address(at(x, 0)), n, high, wide, channels, th * OUTPUT - top, tw * OUTPUT - left,
+               address(at(outside, 0)))  # fmt: skip
+        ahead = channels * pixels_ahead(tile, EARLY, TH, TW, high, wide)
+        transform_inputs(places, channels, ahead, at(inputs, i * ROW), INPUTS)
+    return fill_rows(tiles, inputs, ROW, INPUTS)
+
+
+@inline
+def _store(products, PRODUCTS, bias, count, y, high, wide, channels, panel, first, tiles, TH, TW):  # type: ignore[no-untyped-def]
+    """Transform the products of a panel back to pixels of y; those outside the image go nowhere."""
+    places = integers(OUTPUTS)
+    nowhere = floats(PANEL)
+    columns = at_most(PANEL, channels - panel * PANEL)
+    added = floats(PANEL)
+    fill(added, ZERO, PANEL)
+    if count > 0:
+        copy(at(bias, panel * PANEL), added, columns)
+    for i in range(tiles):
+        tile = first + i
+        n, th, tw = tile // (TH * TW), tile // TW % TH, tile % TW
+        locate(places, OUTPUT, address(at(y, panel * PANEL)), n, high, wide, channels, th * OUTPUT, tw * OUTPUT,
+               address(nowhere))  # fmt: skip
+        ahead = channels * pixels_ahead(tile, EARLY, TH, TW, high, wide)
+        transform_outputs(at(products, i * PANEL), PRODUCTS, columns, added, places, ahead)
+
+
+@inline
+def multiply_planes(tiles, outputs, first, last, depth, inputs, ROW, INPUTS, transformed, WEIGHTS, products, PRODUCTS):  # type: ignore[no-untyped-def]
+    """The products of all planes with panels `first` to `last` - 1."""
+    for plane in range(PLANES):
+        for panel in range(first, last):
+            multiply_tiles(tiles, at_most(PANEL, outputs - panel * PANEL), depth, at(inputs, plane * INPUTS), ROW,
+                           at(transformed, (panel * PLANES + plane) * WEIGHTS),
+                           at(products, ((panel - first) * PLANES + plane) * PRODUCTS))  # fmt: skip
+
+
+@kernel
+def winograd_conv2d_forward(  # type: ignore[no-untyped-def]
+    x, b, transformed, inputs, products, outside, y, padding, N, H, W, C, OH, OW, K, B, TH, TW, TILES, ROW, INPUTS,
+    PRODUCTS, WEIGHTS, PANELS, GROUP, SPLIT, begin, end,
+):  # fmt: skip
+    """A task computes a block of tiles of y for one of SPLIT runs of groups of panels."""
+    groups = (PANELS + GROUP - 1) // GROUP
+    for task in range(begin, end):
+        first, run = task // SPLIT * TILES, task % SPLIT
+        tiles = at_most(TILES, N * TH * TW - first)
+        fill(at(outside, 0), ZERO, ROW)
+        rows = _load(x, H, W, C, padding[0], padding[1], first, tiles, TH, TW, inputs, ROW, INPUTS, outside)
+        for group in range(run * groups // SPLIT, (run + 1) * groups // SPLIT):
+            start, stop = group * GROUP, at_most((group + 1) * GROUP, PANELS)
+            multiply_planes(rows, K, start, stop, C, inputs, ROW, INPUTS, transformed, WEIGHTS, products, PRODUCTS)
+            for panel in range(start, stop):
+                _store(at(products, (panel - start) * PLANES * PRODUCTS), PRODUCTS, b, B, y, OH, OW, K, panel, first,
+                       tiles, TH, TW)  # fmt: skip
+
+
+@kernel
+def winograd_conv2d_backward_data(  # type: ignore[no-untyped-def]
+    dy, transformed, inputs, products, outside, dx, padding, N, H, W, C, OH, OW, K, TH, TW, TILES, ROW, INPUTS,
+    PRODUCTS, WEIGHTS, PANELS, GROUP, SPLIT, begin, end,
+):  # fmt: skip
+    """The same for a block of tiles of dx."""
+    groups = (PANELS + GROUP - 1) // GROUP
+    for task in range(begin, end):
+        first, run = task // SPLIT * TILES, task % SPLIT
+        tiles = at_most(TILES, N * TH * TW - first)
+        fill(at(outside, 0), ZERO, ROW)
+        rows = _load(dy, OH, OW, K, 2 - padding[0], 2 - padding[1], first, tiles, TH, TW, inputs, ROW, INPUTS, outside)
+        for group in range(run * groups // SPLIT, (run + 1) * groups // SPLIT):
+            start, stop = group * GROUP, at_most((group + 1) * GROUP, PANELS)
+            multiply_planes(rows, C, start, stop, K, inputs, ROW, INPUTS, transformed, WEIGHTS, products, PRODUCTS)
+            for panel in range(start, stop):
+                _store(at(products, (panel - start) * PLANES * PRODUCTS), PRODUCTS, dx, 0, dx, H, W, C, panel, first,
+                       tiles, TH, TW)  # fmt: skip

@@ -1,0 +1,194 @@
+"""Where the pixels of a tile stand, and the matrix product of a plane of tiles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from ..blocking import PANEL
+from ..winograd import OUTPUT
+from .compiler import inline
+from .memory import at, at_most
+from .simd import LANES, VECTOR, FloatPointer, constant, fma, i64, prefetch, splat, zero
+
+TALL, MIDDLE, SHORT = (12, 8, 4) if LANES == 16 else (4, 4, 4)
+"""Rows of the register tiles of a product."""
+EARLY = 2  # tiles between the one whose pixels are fetched into the cache and the one that is transformed
+CHAIN = 256  # products that are added before they meet the sum; 256 x 32 weights stay in the first cache
+
+
+@intrinsic(prefer_literal=True)
+def _tile(typingctx, rows, vectors, depth, a, a_row, a_depth, b, c, add):  # type: ignore[no-untyped-def]
+    """c[rows, vectors * LANES] = (c if add) + a[rows, depth] b[depth, vectors * LANES]; b and c have PANEL columns.
+
+    Whole vectors without masks. The loop is built of phis, its pointers step by step: LLVM unrolls a loop over an
+    index, and runs out of registers.
+    """
+    tile_rows, tile_vectors = rows.literal_value, vectors.literal_value
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        _, _, depth, a, a_row, a_depth, b, c, add = arguments
+        steps = [builder.mul(a_row, constant(i)) for i in range(4)]
+        starts = [builder.gep(a, [builder.mul(a_row, constant(i))]) for i in range(0, tile_rows, 4)]
+        targets = [[builder.gep(c, [constant(i * PANEL + j * LANES)]) for j in range(tile_vectors)]
+                   for i in range(tile_rows)]  # fmt: skip
+        for target in targets:
+            for pointer in target:
+                prefetch(builder, pointer, writing=True)
+        entry = builder.block
+        loop, done = builder.append_basic_block("depth"), builder.append_basic_block("done")
+        empty = builder.icmp_signed("<=", depth, constant(0))
+        builder.cbranch(empty, done, loop)
+        with builder.goto_block(loop):
+            count = builder.phi(i64)
+            count.add_incoming(depth, entry)
+            a_at = [builder.phi(a.type) for _ in starts]
+            b_at = builder.phi(b.type)
+            b_at.add_incoming(b, entry)
+            sums = [[builder.phi(VECTOR) for _ in range(tile_vectors)] for _ in range(tile_rows)]
+            for phi, start in zip(a_at, starts, strict=True):
+                phi.add_incoming(start, entry)
+            b_vectors = [_load(builder, builder.gep(b_at, [constant(j * LANES)])) for j in range(tile_vectors)]
+            results = []
+            for i in range(tile_rows):
+                scalar = splat(builder, builder.load(builder.gep(a_at[i // 4], [steps[i % 4]])))
+                results.append([fma(builder, scalar, b_vectors[j], sums[i][j]) for j in range(tile_vectors)])
+            for row, result in zip(sums, results, strict=True):
+                for phi, value in zip(row, result, strict=True):
+                    phi.add_incoming(zero(), entry)
+                    phi.add_incoming(value, loop)
+            for phi in a_at:
+                phi.add_incoming(builder.gep(phi, [a_depth]), loop)
+            b_at.add_incoming(builder.gep(b_at, [constant(PANEL)]), loop)
+            left = builder.sub(count, constant(1))
+            count.add_incoming(left, loop)
+            builder.cbranch(builder.icmp_signed(">", left, constant(0)), loop, done)
+        builder.position_at_end(done)
+        finals = [[builder.phi(VECTOR) for _ in result] for result in results]
+        for row, result in zip(finals, results, strict=True):
+            for phi, value in zip(row, result, strict=True):
+                phi.add_incoming(zero(), entry)
+                phi.add_incoming(value, loop)
+        adding = builder.icmp_signed("!=", add, constant(0))
+        with builder.if_else(adding) as (then, otherwise):
+            with then:
+                for target, final in zip(targets, finals, strict=True):
+                    for pointer, value in zip(target, final, strict=True):
+                        _store(builder, builder.fadd(_load(builder, pointer), value), pointer)
+            with otherwise:
+                for target, final in zip(targets, finals, strict=True):
+                    for pointer, value in zip(target, final, strict=True):
+                        _store(builder, value, pointer)
+        return context.get_dummy_value()
+
+    L = types.int64
+    return types.void(rows, vectors, L, FloatPointer, L, L, FloatPointer, FloatPointer, L), codegen
+
+
+def _load(builder: Any, pointer: Any) -> Any:
+    value = builder.load(builder.bitcast(pointer, VECTOR.as_pointer()))
+    value.align = 4
+    return value
+
+
+def _store(builder: Any, value: Any, pointer: Any) -> None:
+    builder.store(value, builder.bitcast(pointer, VECTOR.as_pointer())).align = 4
+
+
+@intrinsic(prefer_literal=True)
+def integers(typingctx, count):  # type: ignore[no-untyped-def]
+    """Pointer to `count` (a constant) int64 numbers on the stack, not initialised."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        with builder.goto_entry_block():
+            memory = builder.alloca(ir.ArrayType(i64, count.literal_value))
+        memory.align = 64
+        return builder.bitcast(memory, i64.as_pointer())
+
+    return types.CPointer(types.int64)(count), codegen
+
+
+@intrinsic
+def address(typingctx, pointer):  # type: ignore[no-untyped-def]
+    """A pointer as an integer."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.ptrtoint(values[0], i64)
+
+    return types.int64(pointer), codegen
+
+
+@inline
+def locate(places, size, start, image, high, wide, channels, row, column, outside):  # type: ignore[no-untyped-def]
+    """places[i, j] = the address of pixel (row + i, column + j), or `outside`; size x size of them.
+
+    `start` is the address of the first of the images of high x wide pixels.
+    """
+    pixel = channels * 4
+    corner = start + ((image * high + row) * wide + column) * pixel
+    for i in range(size):
+        inside = 0 <= row + i < high
+        for j in range(size):
+            found = corner + (i * wide + j) * pixel
+            places[i * size + j] = found if inside and 0 <= column + j < wide else outside
+
+
+@inline
+def pixels_ahead(tile, tiles, TH, TW, high, wide):  # type: ignore[no-untyped-def]
+    """How many pixels of the images there are from a tile to the one that is `tiles` later: what to fetch early."""
+    later = tile + tiles
+    image, row, column = tile // (TH * TW), tile // TW % TH, tile % TW
+    later_image, later_row, later_column = later // (TH * TW), later // TW % TH, later % TW
+    rows = (later_image - image) * high + (later_row - row) * OUTPUT
+    return rows * wide + (later_column - column) * OUTPUT
+
+
+@inline
+def multiply_tiles(tiles, columns, depth, inputs, row, weights, products):  # type: ignore[no-untyped-def]
+    """products[tiles, PANEL] = inputs[tiles, depth] weights[depth, PANEL], as many columns as are needed.
+
+    The number of tiles is a multiple of SHORT.
+    """
+    first = 0
+    while True:
+        count = at_most(depth - first, CHAIN)
+        multiply(tiles, columns, count, at(inputs, first), row, 1, at(weights, first * PANEL), products, first)
+        first += count
+        if first >= depth:
+            break
+
+
+@inline
+def multiply(rows, columns, depth, a, a_row, a_depth, b, c, add):  # type: ignore[no-untyped-def]
+    """c[rows, PANEL] = (c if add) + a[rows, depth] b[depth, PANEL], as many columns as are needed.
+
+    The number of rows is a multiple of SHORT.
+    """
+    for j in range(0, columns, 2 * LANES):
+        two = columns - j > LANES
+        b_at = at(b, j)
+        i = 0
+        while i < rows:
+            left = rows - i
+            a_at, c_at = at(a, i * a_row), at(c, i * PANEL + j)
+            if left >= TALL and left != 2 * MIDDLE:
+                if two:
+                    _tile(TALL, 2, depth, a_at, a_row, a_depth, b_at, c_at, add)
+                else:
+                    _tile(TALL, 1, depth, a_at, a_row, a_depth, b_at, c_at, add)
+                i += TALL
+            elif left >= MIDDLE:
+                if two:
+                    _tile(MIDDLE, 2, depth, a_at, a_row, a_depth, b_at, c_at, add)
+                else:
+                    _tile(MIDDLE, 1, depth, a_at, a_row, a_depth, b_at, c_at, add)
+                i += MIDDLE
+            else:
+                if two:
+                    _tile(SHORT, 2, depth, a_at, a_row, a_depth, b_at, c_at, add)
+                else:
+                    _tile(SHORT, 1, depth, a_at, a_row, a_depth, b_at, c_at, add)
+                i += SHORT

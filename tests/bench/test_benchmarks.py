@@ -1,0 +1,199 @@
+"""The benchmarks' own arithmetic, and what happens when PyTorch's worker hangs, dies or is wrong."""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from nnfast.kernels import OPS
+from nnfast.kernels.blocking import BLOCK
+from nnfast.kernels.launch import bind
+
+sys.path.append(str(Path(__file__).parents[2]))  # the benchmarks are not installed
+
+from bench import convolutions, limit_kernels, memory_bound, own, shapes
+from bench.memory import aligned
+from bench.peer_process import Peer, PeerError
+from bench.timing import Turn, in_turn, median
+
+ANSWERS = {
+    "waits": "sys.stdin.readline(); time.sleep(60)",
+    "dies": "sys.stdin.readline(); sys.exit(3)",
+    "refuses": """[print('{"error": "no such thing"}', flush=True) for line in sys.stdin]""",
+    "works": """[print('{"seconds": [1.5, 2.5], "waited": 0}', flush=True) for line in sys.stdin]""",
+}
+SMALL = shapes.Shape("", 16, 32, 6, 3, 2, batch=2)
+
+
+@pytest.fixture
+def peer(tmp_path):
+    made = []
+
+    def make(kind: str, limit: float = 10.0) -> Peer:
+        script = tmp_path / kind
+        script.write_text(f"#!{sys.executable}\nimport sys, time\nprint('{{\"version\": \"0\"}}', flush=True)\n"
+                          f"{ANSWERS[kind]}\n")  # fmt: skip
+        script.chmod(0o700)
+        made.append(Peer(str(script), 1, limit))
+        return made[-1]
+
+    yield make
+    for item in made:
+        item.close()
+
+
+@pytest.mark.parametrize("shape", [*shapes.TABLE, *shapes.SWEEP], ids=lambda shape: f"{shape.network} {shape.name}")
+def test_shapes_agree_with_the_operation(shape):
+    one = replace(shape, batch=1)
+    attributes = {"stride": (one.stride,) * 2, "padding": (one.pad,) * 2, "dilation": (1, 1), "groups": one.groups}
+    arrays = {"x": np.empty(one.lengths["x"], np.float32), "w": np.empty(one.lengths["w"], np.float32),
+              "b": np.empty(0, np.float32)}  # fmt: skip
+    binding = bind("conv2d_forward", arrays, attributes)
+    assert binding.op.outputs[0].shape(binding.sizes) == one.lengths["y"]
+    assert binding.op.flops is not None
+    assert one.flops == binding.op.flops(binding.sizes)
+    assert one.depthwise == ("depthwise" in binding.op.suitable(binding.sizes, "numba"))
+
+
+def test_shapes_are_enough_and_differ():
+    assert len({(shape.network, shape.name) for shape in shapes.SWEEP}) == len(shapes.SWEEP) >= 60
+    assert {7, 14, 28, 30, 56, 112} <= {shape.size for shape in shapes.SWEEP}
+    assert len({shape.name for shape in shapes.TABLE}) == 18
+    assert sum(len(shape.targets) for shape in shapes.TABLE) == sum(len(shape.directions) for shape in shapes.TABLE)
+
+
+def test_calls_compute_all_directions():
+    arrays = own.inputs(SMALL)
+    for direction, prepare in own.calls(SMALL, arrays).items():
+        call = prepare()
+        call.run()
+        assert convolutions.relative_error(call.result, call.reference()) < convolutions.error_bound(
+            SMALL.summands(direction), call.algorithm
+        )
+
+
+def test_relative_error():
+    ones = np.ones(4, np.float32)
+    assert convolutions.relative_error(ones, ones) == 0
+    assert convolutions.relative_error(1.5 * ones, ones) == 0.5
+    assert convolutions.relative_error(math.nan * ones, ones) == math.inf
+
+
+def test_disturbed_turns_are_tried_again_and_undisturbed_ones_kept():
+    quiet, busy = Turn([1e-3], 0), Turn([9e-3], 50)
+    given = iter([busy, quiet, busy, quiet, quiet])
+    [kept] = in_turn([lambda: next(given)], 3, patience=10)
+    assert kept == [quiet] * 3
+
+
+def test_a_machine_that_stays_busy_is_told():
+    busy = Turn([9e-3], 50)
+    turns = in_turn([lambda: busy, lambda: busy], 3, patience=0)
+    assert [len(side) for side in turns] == [3, 3]
+    row = convolutions.Row(shapes.TABLE[0], "forward", "direct", *turns)
+    assert row.ratio == 1
+    assert row.disturbed
+    assert not replace(row, shape=replace(row.shape, targets={"forward": 0.5})).met
+
+
+@pytest.mark.parametrize("name", ["copy_loop", "copy_streaming", "copy_memcpy"])
+def test_copies_copy(name):
+    x, y = aligned((5 * BLOCK + 64,)), aligned((5 * BLOCK + 64,))
+    x[...] = np.arange(x.size)
+    op = limit_kernels.WHOLE_COPIES if name == "copy_memcpy" else limit_kernels.COPIES
+    limit_kernels.bound(getattr(limit_kernels, name), op, {"x": x, "y": y})()
+    np.testing.assert_array_equal(y, x)
+
+
+def test_multiply_add_runs_all_its_rounds():
+    x, y = aligned((2, limit_kernels.SUMS)), aligned((2, limit_kernels.SUMS))
+    x[...] = np.linspace(0.4, 0.6, limit_kernels.SUMS)
+    expected = x.astype(np.float64)
+    for _ in range(3):
+        expected = expected * x[:, :1] + x[:, 1:2]
+    limit_kernels.bound(limit_kernels.multiply_add, limit_kernels.MULTIPLIES, {"x": x, "y": y}, rounds=3)()
+    np.testing.assert_allclose(y, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", memory_bound.NAMES)
+def test_memory_bound_operations_exist(name):
+    assert name in OPS
+    assert memory_bound.READ_TWICE.get(name, set()) <= {array.name for array in OPS[name].inputs}
+
+
+def test_updates_move_twice():
+    arrays = {name: np.zeros(8, np.float32) for name in ("p", "g", "exp_avg", "exp_avg_sq")}
+    assert memory_bound.moved("adam_step", arrays) == 4 * 8 * 7
+
+
+def test_medians_are_of_all_calls():
+    assert median([Turn([3.0, 1.0], 0), Turn([2.0], 0)]) == 2
+    assert math.isnan(median([]))
+
+
+def test_targets_and_slow_rows_are_summed_up():
+    slow, fast = (convolutions.Row(shapes.TABLE[0], "forward", "direct", [Turn([1.0], 0)], [Turn([seconds], 0)])
+                  for seconds in (0.5, 8.0))  # fmt: skip
+    lines = convolutions.summary([slow, fast], sweep=True)
+    assert "geometric mean 2.00, minimum 0.50" in lines[0]
+    assert lines[1] == "targets met: 1 of 2"
+    assert lines[2] == "below 0.9: 1"
+
+
+def test_peer_answers(peer):
+    assert peer("works").time("forward", 2) == Turn([1.5, 2.5], 0)
+
+
+@pytest.mark.parametrize(("kind", "message"), [("waits", "no answer in 0 s"), ("dies", r"died \(3\)"),
+                                               ("refuses", "no such thing")])  # fmt: skip
+def test_peer_that_fails_says_so_and_is_ended(peer, kind, message):
+    failing = peer(kind, limit=0.3)
+    with pytest.raises(PeerError, match=message):
+        failing.time("forward", 1)
+    assert (failing.process is None) == (kind != "refuses")
+    with pytest.raises(PeerError, match=message):  # it was started again
+        failing.time("forward", 1)
+
+
+class InProcess(Peer):
+    """A peer that computes with nnfast and adds an error."""
+
+    def __init__(self, error: float) -> None:
+        super().__init__("", 1, 1.0)
+        self.error = error
+
+    def load(self, folder, stride, padding, groups):
+        self.arrays = {name: np.load(f"{folder}/{name}.npy") for name in ("x", "w", "dy")}
+
+    def save(self, direction, file):
+        np.save(file, own.calls(SMALL, self.arrays)[direction]().reference() * np.float32(1 + self.error))
+
+    def time(self, direction, calls):
+        return Turn([1.0] * calls, 0)
+
+
+@pytest.mark.parametrize("error", [0.0, 1e-3])
+def test_wrong_results_are_not_timed_and_blamed_on_who_is_wrong(error):
+    found = convolutions.rows([SMALL], InProcess(error), 1, 0.0, lambda row: None)
+    assert [row.direction for row in found] == ["forward", "data", "weight"]
+    for row in found:
+        assert math.isnan(row.ratio) == (error > 0)
+        assert row.note == ("wrong result of PyTorch's" if error else "")
+        assert not row.wrong
+
+
+def test_wrong_results_of_our_own_fail_the_row(monkeypatch):
+    right = own.Call.run
+
+    def wrong(call):
+        right(call)
+        call.result[0] += 0.1
+
+    monkeypatch.setattr(own.Call, "run", wrong)
+    found = convolutions.rows([SMALL], InProcess(0.0), 1, 0.0, lambda row: None)
+    assert all(row.wrong for row in found)
+    assert convolutions.summary(found, sweep=False)[-1].startswith("wrong: ")
