@@ -118,7 +118,7 @@ def bound(
     """A kernel of this file over `arrays`, compiled, as a function that runs it on the threads that are set."""
     sizes = op.bind({array.name: arrays[array.name].shape for array in op.inputs}, attributes)
     layout, stage = op.layout("default"), op.algorithms["default"].stages[0]
-    addresses = layout.addresses({name: array.ctypes.data for name, array in arrays.items()})
+    addresses = [arrays[array.name].ctypes.data for array in layout.arrays]
     block = np.array(addresses + layout.numbers(sizes, attributes), np.int64)
     address = load(compile_object(function, op, "default"))
     nodes = np.array([[address, block.ctypes.data, 0, stage.tasks(sizes)]], np.int64)

@@ -13,6 +13,9 @@ from pathlib import Path
 WAITED = 0.05  # of a turn's time: what threads may have waited for a core in one that counts as undisturbed
 
 
+WARM = 0.006  # seconds of calls before those that are timed
+
+
 @dataclass(frozen=True)
 class Turn:
     """The seconds of some calls in a row, and what part of the turn threads of the process waited for a core."""
@@ -49,9 +52,16 @@ def settle(limit: float = 0.2) -> None:
 
 
 def turn(call: Callable[[], object], calls: int) -> Turn:
-    """Time `calls` calls in a row, after one that wakes the threads; quiet afterwards."""
+    """Time `calls` calls in a row, after `WARM` seconds of them; quiet afterwards.
+
+    The other side has had the caches meanwhile, and the threads have slept.
+    """
+    warm = time.perf_counter() + WARM
+    while True:
+        call()
+        if time.perf_counter() >= warm:
+            break
     waited, begin = seconds_waited(), time.perf_counter()
-    call()
     seconds = []
     for _ in range(calls):
         start = time.perf_counter()

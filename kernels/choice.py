@@ -76,7 +76,7 @@ def choose(op: Operation, sizes: Sizes, key: str, backend: str, seconds: Callabl
     ------
     NotImplementedError : the backend has no such algorithm as `set_conv_algorithm` asks for.
     """
-    if _fixed != "auto":
+    if op.candidates and _fixed != "auto":
         return _fixed_algorithm(op, sizes, backend)
     key = f"{backend} {key}"
     if key not in _choices:
@@ -111,9 +111,13 @@ def _remembered(key: str, ranked: tuple[str, ...], seconds: Callable[[str], floa
     file = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.algorithm"
     kept = _read(file)
     if kept not in ranked:
-        _write(file, _fastest(ranked, seconds), key)
+        if kept is not None:  # damaged, or of algorithms that are no more
+            file.unlink(missing_ok=True)
+        fastest = _fastest(ranked, seconds)
+        _write(file, fastest, key)
         kept = _read(file)
-    return kept if kept in ranked else ranked[0]
+        return kept if kept in ranked else fastest
+    return kept
 
 
 def _fastest(ranked: tuple[str, ...], seconds: Callable[[str], float]) -> str:
@@ -134,24 +138,23 @@ def _folder() -> Path | None:
 
 
 def _read(file: Path) -> str | None:
-    """The algorithm that a file names; its second line says for what."""
+    """The algorithm that a file names, or None without a file; its second line says for what."""
     try:
-        return file.read_text().split("\n", 1)[0]
-    except (OSError, UnicodeDecodeError):
+        return file.read_bytes().split(b"\n", 1)[0].decode(errors="replace")
+    except OSError:
         return None
 
 
 def _write(file: Path, name: str, key: str) -> None:
     """Keep a choice, unless another process was first; without a choice on disk nothing is lost but time."""
-    handle, temporary = tempfile.mkstemp(prefix=".writing-", dir=file.parent)
-    try:
-        with os.fdopen(handle, "w") as stream:
-            stream.write(f"{name}\n{key}\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        with suppress(FileExistsError):
-            os.link(temporary, file)
-    except OSError:
-        pass
-    finally:
-        os.unlink(temporary)
+    with suppress(OSError):
+        handle, temporary = tempfile.mkstemp(prefix=".writing-", dir=file.parent)
+        try:
+            with os.fdopen(handle, "w") as stream:
+                stream.write(f"{name}\n{key}\n")
+                stream.flush()
+                os.fsync(stream.fileno())
+            with suppress(FileExistsError):
+                os.link(temporary, file)
+        finally:
+            os.unlink(temporary)

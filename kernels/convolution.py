@@ -39,8 +39,8 @@ def candidates(s: Sizes) -> tuple[str, ...]:
     if _depthwise(s):
         return ("depthwise",)
     if winograd.suits(s):
-        return ("winograd", "direct", "im2col") if min(s.CG, s.KG) >= 16 else ("direct", "winograd", "im2col")
-    return "direct", "im2col"
+        return ("winograd", "direct") if min(s.CG, s.KG) >= 16 else ("direct", "winograd")
+    return ("direct",)
 
 
 def flops(s: Sizes) -> int:

@@ -110,14 +110,15 @@ def run(
             reference_function(op)(**memory, **attributes)
     else:
         own = None if allocate is _empty else allocate
-        if algorithm is None and op.candidates:
+        if algorithm is None and len(op.algorithms) > 1:
 
             def seconds(rival: str) -> float:
                 start = time.perf_counter()
                 run_compiled(bind(name, arrays, attributes, rival), memory, backend, own)
                 return time.perf_counter() - start
 
-            binding = bind(name, arrays, attributes, choose(op, binding.sizes, binding.key, backend, seconds))
+            chosen = choose(op, binding.sizes, binding.key, backend, seconds)
+            binding = bind(name, arrays, attributes, chosen)
         run_compiled(binding, memory, backend, own)
     return results
 
@@ -165,10 +166,14 @@ def _arena_memory(size: int) -> np.ndarray:
     """
     memory = getattr(_arena, "memory", None)
     if memory is None or memory.nbytes < size:
-        mapping = mmap.mmap(-1, max(1, blocks(size, HUGE)) * HUGE)
+        length = max(1, blocks(size, HUGE)) * HUGE
         if hasattr(mmap, "MADV_HUGEPAGE"):
+            # Shared memory, which is what mmap gives unless told otherwise, has no huge pages.
+            mapping = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
             with suppress(OSError):  # a kernel without them
                 mapping.madvise(mmap.MADV_HUGEPAGE)
+        else:
+            mapping = mmap.mmap(-1, length)
         memory = _arena.memory = np.frombuffer(mapping, np.uint8)
     return memory
 

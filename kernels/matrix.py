@@ -10,8 +10,10 @@ from .operation import Algorithm, Operation, Sizes, algorithm, operation
 
 TILE_ROWS, TILE_COLUMNS = 112, 128
 """The part of a result that a task of the algorithm ``gemm`` computes."""
-WIDE, DEEP, TASKS = 512, 256, 8
+WIDE, DEEP, TASKS = 512, 384, 8
 """Columns of a task and depth of a product of the algorithm ``panels``, at most; and how many tasks it wants."""
+HIGH = 14
+"""Rows of the largest register tile; blocks of rows are whole tiles."""
 WORTH_PACKING = 57
 """Rows of A from which on every panel of B is used often enough to be copied first."""
 
@@ -28,7 +30,7 @@ def _panels(name: str, m: str, n: str, depth: str, *, always: bool = False) -> A
         (f"panels_{name}_pack", lambda s: blocks(getattr(s, n), PACKED) if s.PACKS else 0),
         (f"panels_{name}", lambda s: blocks(getattr(s, m), s.ROWS) * blocks(getattr(s, n), s.COLUMNS)),
         derive={
-            "ROWS": lambda s: evenly(getattr(s, m), TILE_ROWS),
+            "ROWS": lambda s: HIGH * evenly(blocks(getattr(s, m), HIGH), TILE_ROWS // HIGH),
             "COLUMNS": columns,
             "DEPTH": lambda s: min(DEEP, getattr(s, depth)),
             "STAGED": lambda s: s.ROWS + 16,  # whole tiles, whatever their height

@@ -10,7 +10,7 @@ from ..blocking import PACKED, PANEL
 from .compiler import inline, kernel
 from .exponential import ZERO
 from .fusion import finish_forward, finish_gradient, load_gradients, load_pixels
-from .gemm import ADD_BIAS, STORE, Later, Panels, Rows, Store, Windows, window_gemm
+from .gemm import ADD_BIAS, ASK_LATER, LINE, STORE, Later, Panels, Rows, Store, Windows, window_gemm
 from .memory import at, at_most, copy, doubles, fill, streams
 from .transpose import transpose
 
@@ -116,12 +116,14 @@ def convolve(  # type: ignore[no-untyped-def]
                     c_places[pixels] = pixels * K
                     pixels += 1
         result = at(y, (first * OH + top) * OW * K)
+        following = (first + images) * H * W if top + rows == OH else (first * H + (top + rows) * stride[0]) * W
+        later = Later(at(x, following * C), images * rows * stride[0] * W * C // LINE, at(x, 0), 0)
         for g in range(GROUPS):
             window_gemm(
-                0, pixels, KG, Windows(at(a, g * CG), a_places, 1, runs, at(shifts, 0), length),
+                ASK_LATER, pixels, KG, Windows(at(a, g * CG), a_places, 1, runs, at(shifts, 0), length),
                 Panels(at(packed, g * PANELS * DEPTH * PANEL), DEPTH * PANEL, PANEL),
                 Rows(at(result, g * KG), c_places, PANEL), Store(ADD_BIAS if B > 0 else STORE, around), at(b, g * KG),
-                Later(a, 0, a, 0))  # fmt: skip
+                later)  # fmt: skip
         finish_forward(result, pixels, K, E, centre, at(task_sums, task * 2 * E))
 
 
@@ -238,6 +240,8 @@ def convolve_back(  # type: ignore[no-untyped-def]
                     stage_gradient_row(at(dy, start), at(z, start), 0 <= oh < OH, at(staged, (image * HP + row) * pitch),
                                        low_w, WP, OW, K, G, slope, factor, offset)  # fmt: skip
         result = at(dx, (first * H + top * stride[0]) * W * C)
+        following = (first + images) * OH * OW if top + rows == PH else (first * OH + top + rows) * OW
+        later = Later(at(dy, following * K), images * rows * OW * K // LINE, at(dy, 0), 0)
         done = 0
         for phase in range(stride[0] * stride[1]):
             down, across = phase // stride[1], phase % stride[1]
@@ -252,10 +256,10 @@ def convolve_back(  # type: ignore[no-untyped-def]
                 for g in range(GROUPS):
                     start = (g * PANELS * TAPS + done) * KG * PANEL
                     window_gemm(
-                        0, pixels, CG, Windows(at(a, g * KG), at(places, 0), 1, runs, at(shifts, 0), taps * KG),
+                        ASK_LATER, pixels, CG, Windows(at(a, g * KG), at(places, 0), 1, runs, at(shifts, 0), taps * KG),
                         Panels(at(packed, start), TAPS * KG * PANEL, PANEL),
                         Rows(at(target, g * CG), at(places, IMAGES * BAND * PW), PANEL), Store(STORE, around), scale,
-                        Later(a, 0, a, 0))  # fmt: skip
+                        later)  # fmt: skip
             done += runs * taps
         pixels = ((images - 1) * H + at_most(rows * stride[0], H - top * stride[0])) * W
         finish_gradient(result, at(x, (first * H + top * stride[0]) * W * C), pixels, C, P, scale, shift, activation, E,

@@ -11,7 +11,7 @@ from .compiler import inline, kernel
 from .direct import stage_windows
 from .exponential import ZERO
 from .fusion import load_gradients
-from .gemm import ACCUMULATE, LINE, STORE, Later, Panels, Rows, Store, Windows, few_rows, few_rows_gemm, window_gemm
+from .gemm import ACCUMULATE, ASK_ALL, LINE, STORE, Later, Panels, Rows, Store, Windows, few_rows, few_rows_gemm, window_gemm
 from .memory import at, at_most, fill
 from .transpose import add_rows, transpose
 
@@ -71,7 +71,7 @@ def correlate(  # type: ignore[no-untyped-def]
                 if few_rows(DEPTH, columns, windows):
                     few_rows_gemm(DEPTH, columns, windows, panels, result, store, a, later)
                 else:
-                    window_gemm(3, DEPTH, columns, windows, panels, result, store, a, later)
+                    window_gemm(ASK_ALL, DEPTH, columns, windows, panels, result, store, a, later)
 
 
 @inline

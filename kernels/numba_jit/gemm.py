@@ -36,6 +36,8 @@ WINDOW_ROWS = 6 if LANES == 16 else 2  # of the smaller tile
 STORE, ACCUMULATE, ADD_BIAS = 0, 1, 2  # modes of `window_gemm`
 AHEAD = 24  # rows of B that are asked for before they are needed: about the time that memory takes
 SOON = 8  # the same for A, where a step is a stride
+ASK_B, ASK_A, ASK_LATER = 1, 2, 4  # flags of `asks`, see `_window_tile`
+ASK_B_LATER, ASK_ALL = 5, 7
 LINE = 16  # floats of a cache line
 DEPTH_BLOCK = 256  # rows of B that stay in L1 while all rows of A pass: 256 x 32 floats are 32 KB
 
@@ -110,6 +112,40 @@ def _window_tile(  # type: ignore[no-untyped-def]
 
     Row i of C stands at ``c + c_places[i]``. A tile computes as many rows as its literal says; those from `m` on repeat
     row m - 1 and are not stored. A `gap` other than 0 says that the places of every `span` rows are so far apart: then
+    only the first of them needs a register for its address. `asks` says what every step brings closer: the row of B
+    that comes AHEAD steps later, numbers of A that come SOON, one cache line more of what is needed later.
+    """
+    tile_rows, tile_vectors = rows.literal_value, vectors.literal_value
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        _, _, columns, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate = arguments
+        masks = _column_masks(builder, columns, tile_vectors)
+        sums = _sums(builder, tile_rows, tile_vectors)
+        a_rows = [builder.gep(a, [builder.mul(a_row, constant(i))]) for i in range(tile_rows)]
+        c_rows = [builder.gep(c, [builder.mul(c_row, constant(i))]) for i in range(tile_rows)]
+        with cgutils.for_range(builder, depth) as loop:
+            b_at = builder.gep(b, [builder.mul(loop.index, b_row)])
+            _multiply(builder, sums, a_rows, builder.mul(loop.index, a_depth), b_at, masks)
+        # C is added last: a chain of additions is never longer than a depth block, which keeps rounding errors small.
+        with builder.if_then(builder.icmp_signed("!=", accumulate, constant(0))):
+            for row, c_at in zip(sums, c_rows, strict=True):
+                _add_row(builder, row, c_at, masks)
+        for row, c_at in zip(sums, c_rows, strict=True):
+            _store_row(builder, row, c_at, masks)
+        return context.get_dummy_value()
+
+    L = types.int64
+    return types.void(rows, vectors, L, L, FloatPointer, L, L, FloatPointer, L, FloatPointer, L, L), codegen
+
+
+@intrinsic(prefer_literal=True)
+def _window_tile(  # type: ignore[no-untyped-def]
+    typingctx, rows, vectors, span, gap, asks, m, columns, windows, places, b, b_row, result, c, c_places, bias, next_line, next_step
+):  # fmt: skip
+    """C[i, columns] = sum over runs t and d < length of A[places[i] + shifts[t] + d * step] B[t * length + d, columns].
+
+    Row i of C stands at ``c + c_places[i]``. A tile computes as many rows as its literal says; those from `m` on repeat
+    row m - 1 and are not stored. A `gap` other than 0 says that the places of every `span` rows are so far apart: then
     only the first of them needs a register for its address. With `asks` 1 every step asks for the row of B that comes AHEAD steps
     later, with 2 also for one more cache line, `next_step` floats after the one before, with 3 also for A.
     """
@@ -144,17 +180,17 @@ def _window_tile(  # type: ignore[no-untyped-def]
             with cgutils.for_range(builder, length) as loop:
                 offset = builder.add(shift, builder.mul(loop.index, step))
                 b_row_at = builder.gep(first, [builder.mul(loop.index, b_row)])
-                if asks.literal_value >= 1:  # behind the last row comes the first one again, for the next tile
+                if asks.literal_value & ASK_B:  # behind the last row comes the first one again, for the next tile
                     row = builder.add(builder.add(builder.mul(run.index, length), loop.index), constant(AHEAD))
                     row = builder.select(builder.icmp_signed("<", row, depth), row, builder.sub(row, depth))
                     later_row = builder.gep(b, [builder.mul(row, b_row)])
                     for j in range(tile_vectors):
                         prefetch(builder, builder.gep(later_row, [constant(j * LANES)]))
-                if asks.literal_value >= 3:
+                if asks.literal_value & ASK_A:
                     soon = builder.add(offset, builder.mul(step, constant(SOON)))
                     for a_row in (a_rows[0], a_rows[-1]):
                         prefetch(builder, builder.gep(a_row, [soon]))
-                if asks.literal_value >= 2:
+                if asks.literal_value & ASK_LATER:
                     prefetch(builder, builder.gep(lines, [builder.mul(loop.index, next_step)]), near=False)
                 _multiply(builder, sums, a_rows, offset, b_row_at, masks)
             builder.store(builder.gep(first, [builder.mul(length, b_row)]), b_at)
@@ -322,8 +358,7 @@ def _window_rows(two, asks, m, columns, windows, b, b_row, store, c, c_places, b
 def window_gemm(asks, m, n, windows, panels, rows, store, bias, later):  # type: ignore[no-untyped-def]
     """C[m, n] = A B for the matrices `windows`, `panels` and `rows`; `bias` points to n numbers, read with ADD_BIAS.
 
-    `asks` is a literal, see `_window_tile`: 1 is worth it where B is not in the first cache, 2 brings `later` closer,
-    3 is for steps of a cache line and more.
+    `asks` is a literal, see `_window_tile`: B where it is not in the first cache, A where a step is a line and more.
     Places of A ascend, and consecutive ones are nowhere closer than the first two of a tile.
     """
     asked = 0
@@ -358,8 +393,8 @@ def few_rows_gemm(m, n, windows, panels, rows, store, bias, later):  # type: ign
     """As `window_gemm`, in one tile: the taps of a 3x3 kernel over 1 or 3 channels."""
     line, step = _next_line(later, 0)
     if m == 9:
-        _window_tile(9, 2, 3, 1, 2, m, n, windows, windows.places, panels.b, panels.row, store, rows.c, rows.places, bias,
+        _window_tile(9, 2, 3, 1, ASK_B_LATER, m, n, windows, windows.places, panels.b, panels.row, store, rows.c, rows.places, bias,
                      line, step)  # fmt: skip
     else:
-        _window_tile(27, 1, 9, 1, 2, m, n, windows, windows.places, panels.b, panels.row, store, rows.c, rows.places,
+        _window_tile(27, 1, 9, 1, ASK_B_LATER, m, n, windows, windows.places, panels.b, panels.row, store, rows.c, rows.places,
                      bias, line, step)  # fmt: skip

@@ -10,7 +10,7 @@ from numba.extending import intrinsic
 
 from .compiler import inline, kernel
 from .exponential import ZERO
-from .memory import at, copy, fill
+from .memory import at, at_most, copy, fill
 from .simd import LANES, FloatPointer, constant, masked_load, masked_store, tail_mask
 
 
@@ -61,7 +61,8 @@ def unfold_row(row, inside, target, position, dilation, S, W, C, channels):  # t
     if not inside:
         fill(target, ZERO, S * channels)
         return
-    low, high = first_inside(position, dilation), first_outside(position, dilation, S, W)
+    low = at_most(first_inside(position, dilation), S)
+    high = first_outside(position, dilation, S, W)
     high = low if high < low else high
     fill(target, ZERO, low * channels)
     if dilation == 1 and channels == C:

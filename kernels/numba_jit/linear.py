@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..blocking import PACKED, PANEL
 from .compiler import inline, kernel
 from .exponential import ZERO
-from .gemm import ACCUMULATE, ADD_BIAS, STORE, TILE_ROWS, Later, Panels, Rows, Store, Windows, window_gemm
+from .gemm import ACCUMULATE, ADD_BIAS, ASK_B, STORE, TILE_ROWS, Later, Panels, Rows, Store, Windows, window_gemm
 from .memory import at, at_most, copy, fill
 from .transpose import transpose
 
@@ -22,13 +22,14 @@ def _pack(b, packed, depth, n, begin, end):  # type: ignore[no-untyped-def]
 @inline
 def _stage(a, a_row, transposed, staged, pitch, rows, depth):  # type: ignore[no-untyped-def]
     """staged[i // TILE_ROWS, d, i % TILE_ROWS] = A[i, d]: a step of a tile finds its numbers side by side."""
-    for i in range(0, rows, TILE_ROWS):
-        count, target = at_most(rows - i, TILE_ROWS), at(staged, i * pitch)
-        if transposed:
-            for d in range(depth):
-                copy(at(a, d * a_row + i), at(target, d * TILE_ROWS), count)
-        else:
-            transpose(at(a, i * a_row), a_row, target, TILE_ROWS, count, depth)
+    if transposed:
+        for d in range(depth):
+            line = at(a, d * a_row)
+            for i in range(0, rows, TILE_ROWS):
+                copy(at(line, i), at(staged, i * pitch + d * TILE_ROWS), at_most(rows - i, TILE_ROWS))
+    else:
+        for i in range(0, rows, TILE_ROWS):
+            transpose(at(a, i * a_row), a_row, at(staged, i * pitch), TILE_ROWS, at_most(rows - i, TILE_ROWS), depth)
 
 
 @inline
@@ -59,7 +60,7 @@ def _multiply(  # type: ignore[no-untyped-def]
             _stage(part, a_row, transposed, at(staged, 0), DEPTH, rows, count)
             mode = ACCUMULATE if first > 0 else ADD_BIAS if B > 0 else STORE
             window_gemm(
-                1, rows, columns, Windows(at(staged, 0), a_places, TILE_ROWS, 1, at(shifts, 0), count),
+                ASK_B, rows, columns, Windows(at(staged, 0), a_places, TILE_ROWS, 1, at(shifts, 0), count),
                 Panels(at(b, column // PANEL * b_panel + first * b_row), b_panel, b_row), Rows(target, c_places, PANEL),
                 Store(mode, 0), at(bias, column), Later(a, 0, a, 0))  # fmt: skip
 

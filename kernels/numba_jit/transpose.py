@@ -11,9 +11,10 @@ from numba.extending import intrinsic
 
 from .compiler import inline
 from .memory import at, at_most
-from .simd import LANES, FloatPointer, constant, i1, i32, masked_load, masked_store, splat, tail_mask
+from .simd import LANES, FloatPointer, constant, i1, i32, masked_load, masked_store, prefetch, splat, tail_mask
 
 L = types.int64
+AHEAD = 8 * LANES  # elements of each row: no processor sees by itself that so many rows are read side by side
 
 
 def transpose_registers(b: Any, rows: list[Any]) -> list[Any]:
@@ -44,6 +45,7 @@ def _transpose_block(typingctx, source, source_row, target, target_row, rows, co
         for i in range(LANES):
             there = splat(b, b.icmp_signed("<", constant(i), rows), i1)
             place = b.gep(source, [b.mul(source_row, constant(i))])
+            prefetch(b, b.gep(place, [constant(AHEAD)]))
             vectors.append(masked_load(b, place, b.and_(in_row, there)))
         for j, vector in enumerate(transpose_registers(b, vectors)):
             there = splat(b, b.icmp_signed("<", constant(j), columns), i1)
