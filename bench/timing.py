@@ -13,7 +13,7 @@ from pathlib import Path
 WAITED = 0.05  # of a turn's time: what threads may have waited for a core in one that counts as undisturbed
 
 
-WARM = 0.006  # seconds of calls before those that are timed
+WARM = 0.03  # seconds of calls before those that are timed: processors take as long to reach their speed
 
 
 @dataclass(frozen=True)

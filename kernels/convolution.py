@@ -11,6 +11,7 @@ from typing import Any
 
 from . import winograd
 from .blocking import BLOCK, PACKED, PANEL, STAGED, blocks, column_rows, image_block, weight_partials
+from .matrix import panels
 from .operation import Algorithm, Operation, Sizes, algorithm, operation
 
 Rule = Mapping[str, Callable[[Sizes], Any]]
@@ -34,13 +35,22 @@ def _depthwise(s: Sizes) -> bool:
     return s.CG == 1 and s.KG == 1 and s.groups > 1
 
 
+def pointwise(s: Sizes) -> bool:
+    """Whether a convolution is a matrix product over pixels: 1x1 without padding and groups."""
+    return s.R * s.S * s.groups == 1 and tuple(s.padding) == (0, 0)
+
+
+def _pointwise_unstrided(s: Sizes) -> bool:
+    return pointwise(s) and tuple(s.stride) == (1, 1)
+
+
 def candidates(s: Sizes) -> tuple[str, ...]:
     """The algorithms that may be the fastest for a convolution, the likeliest first."""
     if _depthwise(s):
         return ("depthwise",)
     if winograd.suits(s):
         return ("winograd", "direct") if min(s.CG, s.KG) >= 16 else ("direct", "winograd")
-    return ("direct",)
+    return ("direct", "panels") if pointwise(s) else ("direct",)
 
 
 def flops(s: Sizes) -> int:
@@ -215,6 +225,29 @@ _IM2COL_BACKWARD_WEIGHT = algorithm(
     workspace="partial: PARTS K R DEPTH", scratch="columns: ROWS DEPTH",
 )  # fmt: skip
 
+# ---------------------------------------------------------------- 1x1
+
+_PIXELS: Rule = {
+    "PIXELS": lambda s: s.N * s.OH * s.OW,
+    "GATHERED": lambda s: 0 if _pointwise_unstrided(s) else s.PIXELS,
+}
+
+
+def _gather(name: str) -> tuple[str, Callable[[Sizes], int]]:
+    return f"panels_conv2d_{name}_gather", lambda s: s.N * s.OH if s.GATHERED else 0
+
+
+_PANELS_FORWARD = panels(
+    "conv2d_forward", "PIXELS", "K", "C", always=True, before=_PIXELS, first=(_gather("forward"),),
+    workspace="; gathered: GATHERED C", suits=pointwise,
+)  # fmt: skip
+_PANELS_BACKWARD_DATA = panels(
+    "conv2d_backward_data", "PIXELS", "C", "K", before=_PIXELS, suits=_pointwise_unstrided)  # fmt: skip
+_PANELS_BACKWARD_WEIGHT = panels(
+    "conv2d_backward_weight", "K", "C", "PIXELS", before=_PIXELS, first=(_gather("backward_weight"),),
+    workspace="; gathered: GATHERED C", suits=pointwise,
+)  # fmt: skip
+
 # ---------------------------------------------------------------- operations
 
 CONVOLUTION: tuple[Operation, ...] = (
@@ -223,19 +256,21 @@ CONVOLUTION: tuple[Operation, ...] = (
         attributes=WINDOW + "; groups: int", either={"B": (0, "K")}, derive={**CONVOLVED, **GROUPED},
         candidates=candidates, flops=flops,
         algorithms={"direct": direct_forward(), "winograd": winograd.forward(), "depthwise": depthwise_forward(),
-                    "im2col": _IM2COL_FORWARD}),
+                    "panels": _PANELS_FORWARD, "im2col": _IM2COL_FORWARD}),
     operation(
         "conv.conv2d_backward_data", "dy: N OH OW K; w: K R S CG", "dx: N H W C",
         attributes="size: pair; " + WINDOW + "; groups: int",
         derive={**INPUT_SIZE, **GROUPED, "C": lambda s: s.CG * s.groups},
         candidates=candidates, flops=flops,
         algorithms={"direct": direct_backward_data(), "winograd": winograd.backward_data(),
-                    "depthwise": depthwise_backward_data(), "im2col": _IM2COL_BACKWARD_DATA}),
+                    "depthwise": depthwise_backward_data(), "panels": _PANELS_BACKWARD_DATA,
+                    "im2col": _IM2COL_BACKWARD_DATA}),
     operation(
         "conv.conv2d_backward_weight", "x: N H W C; dy: N OH OW K", "dw: K R S CG",
         attributes="kernel_size: pair; " + WINDOW + "; groups: int",
         derive={**KERNEL, **GROUPED, "CG": lambda s: s.C // s.groups},
         candidates=candidates, flops=flops,
         algorithms={"direct": direct_backward_weight(), "winograd": winograd.backward_weight(),
-                    "depthwise": depthwise_backward_weight(), "im2col": _IM2COL_BACKWARD_WEIGHT}),
+                    "depthwise": depthwise_backward_weight(), "panels": _PANELS_BACKWARD_WEIGHT,
+                    "im2col": _IM2COL_BACKWARD_WEIGHT}),
 )  # fmt: skip

@@ -29,6 +29,16 @@ from .exponential import ZERO
 from .gemm import gemm
 from .im2col import unfold_row
 from .memory import at, at_most, copy, fill, transpose
+from .pointwise import (  # noqa: F401 - stages of this module's operations
+    panels_conv2d_backward_data,
+    panels_conv2d_backward_data_pack,
+    panels_conv2d_backward_weight,
+    panels_conv2d_backward_weight_gather,
+    panels_conv2d_backward_weight_pack,
+    panels_conv2d_forward,
+    panels_conv2d_forward_gather,
+    panels_conv2d_forward_pack,
+)
 from .winograd import (  # noqa: F401 - stages of this module's operations
     winograd_conv2d_backward_data,
     winograd_conv2d_backward_data_weights,

@@ -7,33 +7,30 @@ from .compiler import inline, kernel
 from .exponential import ZERO
 from .gemm import ACCUMULATE, ADD_BIAS, ASK_B, STORE, TILE_ROWS, Later, Panels, Rows, Store, Windows, window_gemm
 from .memory import at, at_most, copy, fill
-from .transpose import transpose
+from .transpose import copy_rows, transpose
 
 @inline
-def _pack(b, packed, depth, n, begin, end):  # type: ignore[no-untyped-def]
+def pack_columns(b, packed, depth, n, begin, end):  # type: ignore[no-untyped-def]
     """packed[panel, d, j] = b[d, panel * PANEL + j]; a task packs PACKED columns."""
     for first in range(begin * PACKED, at_most(end * PACKED, n), PACKED):
         count = at_most(n - first, PACKED)
         target = at(packed, first // PANEL * depth * PANEL + first % PANEL)
-        for d in range(depth):
-            copy(at(b, d * n + first), at(target, d * PANEL), count)
+        copy_rows(at(b, first), n, target, PANEL, depth, count)
 
 
 @inline
 def _stage(a, a_row, transposed, staged, pitch, rows, depth):  # type: ignore[no-untyped-def]
     """staged[i // TILE_ROWS, d, i % TILE_ROWS] = A[i, d]: a step of a tile finds its numbers side by side."""
-    if transposed:
-        for d in range(depth):
-            line = at(a, d * a_row)
-            for i in range(0, rows, TILE_ROWS):
-                copy(at(line, i), at(staged, i * pitch + d * TILE_ROWS), at_most(rows - i, TILE_ROWS))
-    else:
-        for i in range(0, rows, TILE_ROWS):
-            transpose(at(a, i * a_row), a_row, at(staged, i * pitch), TILE_ROWS, at_most(rows - i, TILE_ROWS), depth)
+    for i in range(0, rows, TILE_ROWS):
+        count, target = at_most(rows - i, TILE_ROWS), at(staged, i * pitch)
+        if transposed:
+            copy_rows(at(a, i), a_row, target, TILE_ROWS, depth, count)
+        else:
+            transpose(at(a, i * a_row), a_row, target, TILE_ROWS, count, depth)
 
 
 @inline
-def _multiply(  # type: ignore[no-untyped-def]
+def multiply(  # type: ignore[no-untyped-def]
     a, a_row, transposed, b, b_panel, b_row, c, bias, B, staged, places, shifts, m, n, depth, ROWS, COLUMNS, DEPTH,
     begin, end,
 ):  # fmt: skip
@@ -65,12 +62,18 @@ def _multiply(  # type: ignore[no-untyped-def]
                 Store(mode, 0), at(bias, column), Later(a, 0, a, 0))  # fmt: skip
 
 
+@inline
+def pack_transposed(b, packed, depth, n, begin, end):  # type: ignore[no-untyped-def]
+    """packed[panel, d, j] = b[panel * PANEL + j, d]; a task packs PACKED columns."""
+    for first in range(begin * PACKED, at_most(end * PACKED, n), PACKED):
+        target = at(packed, first // PANEL * depth * PANEL + first % PANEL)
+        transpose(at(b, first * depth), depth, target, PANEL, at_most(n - first, PACKED), depth)
+
+
 @kernel
 def panels_linear_forward_pack(w, packed, I, O, begin, end):  # type: ignore[no-untyped-def]
-    """packed[panel, i, j] = w[panel * PANEL + j, i]; a task packs PACKED outputs."""
-    for first in range(begin * PACKED, at_most(end * PACKED, O), PACKED):
-        target = at(packed, first // PANEL * I * PANEL + first % PANEL)
-        transpose(at(w, first * I), I, target, PANEL, at_most(O - first, PACKED), I)
+    """The weights, turned, in panels of outputs."""
+    pack_transposed(at(w, 0), packed, I, O, begin, end)
 
 
 @kernel
@@ -78,14 +81,14 @@ def panels_linear_forward(  # type: ignore[no-untyped-def]
     x, b, packed, staged, places, shifts, y, M, I, O, B, ROWS, COLUMNS, DEPTH, begin, end
 ):  # fmt: skip
     """y = x w^T + b."""
-    _multiply(at(x, 0), I, 0, at(packed, 0), I * PANEL, PANEL, at(y, 0), at(b, 0), B, staged, places, shifts, M, O, I,
+    multiply(at(x, 0), I, 0, at(packed, 0), I * PANEL, PANEL, at(y, 0), at(b, 0), B, staged, places, shifts, M, O, I,
               ROWS, COLUMNS, DEPTH, begin, end)  # fmt: skip
 
 
 @kernel
 def panels_linear_backward_data_pack(w, packed, I, O, begin, end):  # type: ignore[no-untyped-def]
     """The weights as they are, in panels of inputs."""
-    _pack(at(w, 0), packed, O, I, begin, end)
+    pack_columns(at(w, 0), packed, O, I, begin, end)
 
 
 @kernel
@@ -96,14 +99,14 @@ def panels_linear_backward_data(  # type: ignore[no-untyped-def]
     b, panel, row = at(packed, 0), O * PANEL, PANEL
     if PACKS == 0:
         b, panel, row = at(w, 0), PANEL, I
-    _multiply(at(dy, 0), O, 0, b, panel, row, at(dx, 0), at(dy, 0), 0, staged, places, shifts, M, I, O, ROWS, COLUMNS,
+    multiply(at(dy, 0), O, 0, b, panel, row, at(dx, 0), at(dy, 0), 0, staged, places, shifts, M, I, O, ROWS, COLUMNS,
               DEPTH, begin, end)  # fmt: skip
 
 
 @kernel
 def panels_linear_backward_weight_pack(x, packed, M, I, begin, end):  # type: ignore[no-untyped-def]
     """The inputs as they are, in panels."""
-    _pack(at(x, 0), packed, M, I, begin, end)
+    pack_columns(at(x, 0), packed, M, I, begin, end)
 
 
 @kernel
@@ -114,5 +117,5 @@ def panels_linear_backward_weight(  # type: ignore[no-untyped-def]
     b, panel, row = at(packed, 0), M * PANEL, PANEL
     if PACKS == 0:
         b, panel, row = at(x, 0), PANEL, I
-    _multiply(at(dy, 0), O, 1, b, panel, row, at(dw, 0), at(dy, 0), 0, staged, places, shifts, O, I, M, ROWS, COLUMNS,
+    multiply(at(dy, 0), O, 1, b, panel, row, at(dw, 0), at(dy, 0), 0, staged, places, shifts, O, I, M, ROWS, COLUMNS,
               DEPTH, begin, end)  # fmt: skip

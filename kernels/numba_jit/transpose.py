@@ -16,6 +16,8 @@ from .simd import LANES, FloatPointer, constant, i1, i32, masked_load, masked_st
 L = types.int64
 AHEAD = 8 * LANES  # elements of each row: no processor sees by itself that so many rows are read side by side
 
+ROWS_AHEAD = 16  # the same where every row is a line of its own
+
 
 def transpose_registers(b: Any, rows: list[Any]) -> list[Any]:
     """The columns of LANES vectors: blocks off the diagonal change places, of half the size in every step."""
@@ -63,6 +65,24 @@ def transpose(source, source_row, target, target_row, rows, columns):  # type: i
         for j in range(0, columns, LANES):
             _transpose_block(at(source, i * source_row + j), source_row, at(target, j * target_row + i), target_row,
                              at_most(rows - i, LANES), at_most(columns - j, LANES))  # fmt: skip
+
+
+@intrinsic
+def copy_rows(typingctx, source, source_row, target, target_row, rows, columns):  # type: ignore[no-untyped-def]
+    """target[i, j] = source[i, j] for rows of few columns that may stand far apart."""
+
+    def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        source, source_row, target, target_row, rows, columns = arguments
+        with cgutils.for_range_slice(b, constant(0), columns, constant(LANES)) as (j, _):
+            mask = tail_mask(b, b.sub(columns, j))
+            with cgutils.for_range(b, rows) as row:
+                place = b.gep(source, [b.add(b.mul(row.index, source_row), j)])
+                prefetch(b, b.gep(place, [b.mul(source_row, constant(ROWS_AHEAD))]))
+                to_place = b.gep(target, [b.add(b.mul(row.index, target_row), j)])
+                masked_store(b, masked_load(b, place, mask), to_place, mask)
+        return context.get_dummy_value()
+
+    return types.void(FloatPointer, L, FloatPointer, L, L, L), codegen
 
 
 @intrinsic
