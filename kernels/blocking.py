@@ -5,6 +5,8 @@ They aim at a core with 48 KB of first and 1 MB of second cache; on another one 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 BLOCK = 16384
 """Elements that one task of a memory-bound kernel handles: 64 KB, well inside L2."""
 PACKED = 16
@@ -27,14 +29,20 @@ def evenly(count: int, most: int) -> int:
     return blocks(count, blocks(count, most)) if count else 1
 
 
-def image_block(images: int, rows: int, columns: int, pixels: int) -> tuple[int, int]:
-    """(images, rows of each) that a task handles to get about so many pixels: whole images, or a band of one.
+def image_block(images: int, rows: int, columns: int, most: int, staged: Callable[[int], int]) -> tuple[int, int]:
+    """(images, rows of each) of a task's block: whole images, or a band of one.
 
-    There are at least 16 tasks where the images allow it.
+    It has at most `most` pixels, and brings at most `STAGED` elements, of which rows of an image bring ``staged(rows)``,
+    unless it is one row. There are at least 16 blocks where the images allow it.
     """
-    if rows * columns > pixels:
-        return 1, evenly(rows, max(1, pixels // columns))
-    return max(1, min(pixels // max(1, rows * columns), blocks(images, 16))), rows
+    pixels = max(1, rows * columns)
+    whole = min(most // pixels, STAGED // max(1, staged(rows)), blocks(images, 16))
+    if whole >= 1 or rows <= 1:
+        return max(1, whole), rows
+    band = max(1, min(rows, most // max(1, columns)))
+    while band > 1 and staged(band) > STAGED:
+        band -= 1
+    return 1, evenly(rows, band)
 
 
 def column_rows(depth: int) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import winograd
-from .blocking import BLOCK, PACKED, PANEL, STAGED, blocks, column_rows, image_block, weight_partials
+from .blocking import BLOCK, PACKED, PANEL, blocks, column_rows, image_block, weight_partials
 from .matrix import panels
 from .operation import Algorithm, Operation, Sizes, algorithm, operation
 
@@ -35,6 +35,10 @@ def _depthwise(s: Sizes) -> bool:
     return s.CG == 1 and s.KG == 1 and s.groups > 1
 
 
+UNFOLDED = 1 << 24
+"""Elements of an unfolded image, at most, that a weight gradient may take for speed: 64 MB."""
+
+
 def pointwise(s: Sizes) -> bool:
     """Whether a convolution is a matrix product over pixels: 1x1 without padding and groups."""
     return s.R * s.S * s.groups == 1 and tuple(s.padding) == (0, 0)
@@ -53,6 +57,12 @@ def candidates(s: Sizes) -> tuple[str, ...]:
     return ("direct", "panels") if pointwise(s) else ("direct",)
 
 
+def _weight_candidates(s: Sizes) -> tuple[str, ...]:
+    """For a weight gradient unfolding pays too, if there are few pixels of many channels."""
+    few = s.N * s.OH * s.OW * s.R * s.S * s.C <= UNFOLDED
+    return ("direct", "panels") if few and s.groups == 1 and not winograd.suits(s) else candidates(s)
+
+
 def flops(s: Sizes) -> int:
     """Multiplications and additions of a convolution as its formula has them."""
     return 2 * s.N * s.OH * s.OW * s.K * s.R * s.S * s.CG
@@ -63,19 +73,24 @@ def flops(s: Sizes) -> int:
 GROUPED: Rule = {"KG": lambda s: s.K // s.groups, "TAPS": lambda s: s.R * s.S, "GROUPS": lambda s: s.groups}
 
 
-def _pixels(floats: int, most: int) -> int:
-    """Pixels of a block that brings so many floats each."""
-    return max(28, min(most, STAGED // max(1, floats)))
+def _seen(s: Sizes, axis: int, outputs: int, taps: int) -> int:
+    """Padded pixels along an axis that so many output pixels see."""
+    return (outputs - 1) * s.stride[axis] + (taps - 1) * s.dilation[axis] + 1
+
+
+def _block(s: Sizes, most: int) -> tuple[int, int]:
+    width = _seen(s, 1, s.OW, s.S) * s.C
+    return image_block(s.N, s.OH, s.OW, most, lambda rows: _seen(s, 0, rows, s.R) * width)
 
 
 def _windows(most: int) -> Rule:
-    """BAND output rows of IMAGES images make a block; they see (HP, WP) padded pixels of each."""
+    """BAND output rows of IMAGES images make a block of at most so many pixels; they see (HP, WP) padded pixels."""
     return {
-        "IMAGES": lambda s: image_block(s.N, s.OH, s.OW, _pixels(s.C * s.stride[0] * s.stride[1], most))[0],
-        "BAND": lambda s: image_block(s.N, s.OH, s.OW, _pixels(s.C * s.stride[0] * s.stride[1], most))[1],
+        "IMAGES": lambda s: _block(s, most)[0],
+        "BAND": lambda s: _block(s, most)[1],
         "BANDS": lambda s: blocks(s.OH, s.BAND),
-        "HP": lambda s: (s.BAND - 1) * s.stride[0] + (s.R - 1) * s.dilation[0] + 1,
-        "WP": lambda s: (s.OW - 1) * s.stride[1] + (s.S - 1) * s.dilation[1] + 1,
+        "HP": lambda s: _seen(s, 0, s.BAND, s.R),
+        "WP": lambda s: _seen(s, 1, s.OW, s.S),
         "BLOCKS": lambda s: blocks(s.N, s.IMAGES) * s.BANDS,
     }
 
@@ -86,12 +101,17 @@ def _reach(s: Sizes, axis: int, taps: int) -> int:
     return (stride - 1 + padding) // stride - blocks(padding - dilation * (taps - 1), stride)
 
 
+def _phase_block(s: Sizes) -> tuple[int, int]:
+    width = (s.PW + _reach(s, 1, s.S)) * s.K
+    return image_block(s.N, s.PH, s.PW, 1024, lambda rows: (rows + _reach(s, 0, s.R)) * width)
+
+
 _PHASES: Rule = {
     # The pixels of dx fall into stride x stride phases that meet different taps, each PH x PW pixels at most.
     "PH": lambda s: blocks(s.H, s.stride[0]),
     "PW": lambda s: blocks(s.W, s.stride[1]),
-    "IMAGES": lambda s: image_block(s.N, s.PH, s.PW, _pixels(s.K, 1024))[0],
-    "BAND": lambda s: image_block(s.N, s.PH, s.PW, _pixels(s.K, 1024))[1],
+    "IMAGES": lambda s: _phase_block(s)[0],
+    "BAND": lambda s: _phase_block(s)[1],
     "BANDS": lambda s: blocks(s.PH, s.BAND),
     "HP": lambda s: s.BAND + _reach(s, 0, s.R),
     "WP": lambda s: s.PW + _reach(s, 1, s.S),
@@ -133,9 +153,9 @@ def direct_backward_weight(prefix: str = "", scratch: str = "") -> Algorithm:
             **_windows(256),
             "DEPTH": lambda s: s.TAPS * s.CG,
             "PANELS": lambda s: blocks(s.KG, PANEL),
-            # Partial results as long as they are small; then the panels are shared out too.
+            # A task's sums stay in L2: it has some panels only if all are too many. Blocks are shared out as well.
             "SPLIT": lambda s: min(s.PANELS, blocks(s.K * s.DEPTH, 1 << 18)),
-            "PARTS": lambda s: max(1, min(s.BLOCKS, blocks(16, s.SPLIT))),
+            "PARTS": lambda s: max(1, min(s.BLOCKS, blocks(8, s.SPLIT))),
         },
         workspace=f"partial: PARTS GROUPS PANELS DEPTH {PANEL}",
         scratch=f"staged: IMAGES HP WP C; places(int64): 2 DEPTH; shifts(int64): IMAGES BAND{scratch}", backends=("numba",),
@@ -244,8 +264,12 @@ _PANELS_FORWARD = panels(
 _PANELS_BACKWARD_DATA = panels(
     "conv2d_backward_data", "PIXELS", "C", "K", before=_PIXELS, suits=_pointwise_unstrided)  # fmt: skip
 _PANELS_BACKWARD_WEIGHT = panels(
-    "conv2d_backward_weight", "K", "C", "PIXELS", before=_PIXELS, first=(_gather("backward_weight"),),
-    workspace="; gathered: GATHERED C", suits=pointwise,
+    "conv2d_backward_weight", "K", "UNFOLDED", "PIXELS",
+    before={
+        **_PIXELS,
+        "UNFOLDED": lambda s: s.R * s.S * s.C,
+    },
+    first=(_gather("backward_weight"),), workspace="; gathered: GATHERED UNFOLDED", suits=lambda s: s.groups == 1,
 )  # fmt: skip
 
 # ---------------------------------------------------------------- operations
@@ -269,7 +293,7 @@ CONVOLUTION: tuple[Operation, ...] = (
         "conv.conv2d_backward_weight", "x: N H W C; dy: N OH OW K", "dw: K R S CG",
         attributes="kernel_size: pair; " + WINDOW + "; groups: int",
         derive={**KERNEL, **GROUPED, "CG": lambda s: s.C // s.groups},
-        candidates=candidates, flops=flops,
+        candidates=_weight_candidates, flops=flops,
         algorithms={"direct": direct_backward_weight(), "winograd": winograd.backward_weight(),
                     "depthwise": depthwise_backward_weight(), "panels": _PANELS_BACKWARD_WEIGHT,
                     "im2col": _IM2COL_BACKWARD_WEIGHT}),

@@ -10,9 +10,11 @@ from ..blocking import PACKED, PANEL
 from .compiler import inline, kernel
 from .exponential import ZERO
 from .fusion import finish_forward, finish_gradient, load_gradients, load_pixels
-from .gemm import ADD_BIAS, ASK_LATER, LINE, STORE, Later, Panels, Rows, Store, Windows, window_gemm
+from .gemm import ACCUMULATE, ADD_BIAS, ASK_LATER, LINE, STORE, Later, Panels, Rows, Store, Windows, window_gemm
 from .memory import at, at_most, copy, doubles, fill, streams
 from .transpose import transpose
+
+DEEP = 2048  # rows of a panel: 256 KB
 
 
 @inline
@@ -47,6 +49,20 @@ def stage_gradient_row(dy, z, inside, target, start, count, size, channels, G, s
     load_gradients(at(dy, skipped * channels), at(z, skipped * channels), at(target, before * channels), found,
                    channels, slope, factor, offset)  # fmt: skip
     fill(at(target, (before + found) * channels), ZERO, (count - before - found) * channels)
+
+
+@inline
+def multiply_windows(m, n, windows, packed, depth, rows, mode, around, bias, later):  # type: ignore[no-untyped-def]
+    """`window_gemm` over as many runs at a time as leave their part of a panel in the second cache."""
+    several = DEEP // windows.length if 0 < windows.length < DEEP else 1
+    first = 0
+    while first == 0 or first < windows.runs:  # without runs C is set to 0
+        runs = at_most(windows.runs - first, several)
+        part = Windows(windows.a, windows.places, windows.step, runs, at(windows.shifts, first), windows.length)
+        panels = Panels(at(packed, first * windows.length * PANEL), depth * PANEL, PANEL)
+        store = Store(mode if first == 0 else ACCUMULATE, around if runs == windows.runs else 0)
+        window_gemm(ASK_LATER, m, n, part, panels, rows, store, bias, later)
+        first += several
 
 
 # ---------------------------------------------------------------- forward
@@ -119,11 +135,10 @@ def convolve(  # type: ignore[no-untyped-def]
         following = (first + images) * H * W if top + rows == OH else (first * H + (top + rows) * stride[0]) * W
         later = Later(at(x, following * C), images * rows * stride[0] * W * C // LINE, at(x, 0), 0)
         for g in range(GROUPS):
-            window_gemm(
-                ASK_LATER, pixels, KG, Windows(at(a, g * CG), a_places, 1, runs, at(shifts, 0), length),
-                Panels(at(packed, g * PANELS * DEPTH * PANEL), DEPTH * PANEL, PANEL),
-                Rows(at(result, g * KG), c_places, PANEL), Store(ADD_BIAS if B > 0 else STORE, around), at(b, g * KG),
-                later)  # fmt: skip
+            multiply_windows(
+                pixels, KG, Windows(at(a, g * CG), a_places, 1, runs, at(shifts, 0), length),
+                at(packed, g * PANELS * DEPTH * PANEL), DEPTH, Rows(at(result, g * KG), c_places, PANEL),
+                ADD_BIAS if B > 0 else STORE, around, at(b, g * KG), later)  # fmt: skip
         finish_forward(result, pixels, K, E, centre, at(task_sums, task * 2 * E))
 
 
@@ -255,10 +270,10 @@ def convolve_back(  # type: ignore[no-untyped-def]
                                        stride[0] * W * C, stride[1] * C)  # fmt: skip
                 for g in range(GROUPS):
                     start = (g * PANELS * TAPS + done) * KG * PANEL
-                    window_gemm(
-                        ASK_LATER, pixels, CG, Windows(at(a, g * KG), at(places, 0), 1, runs, at(shifts, 0), taps * KG),
-                        Panels(at(packed, start), TAPS * KG * PANEL, PANEL),
-                        Rows(at(target, g * CG), at(places, IMAGES * BAND * PW), PANEL), Store(STORE, around), scale,
+                    multiply_windows(
+                        pixels, CG, Windows(at(a, g * KG), at(places, 0), 1, runs, at(shifts, 0), taps * KG),
+                        at(packed, start), TAPS * KG,
+                        Rows(at(target, g * CG), at(places, IMAGES * BAND * PW), PANEL), STORE, around, scale,
                         later)  # fmt: skip
             done += runs * taps
         pixels = ((images - 1) * H + at_most(rows * stride[0], H - top * stride[0])) * W

@@ -1,26 +1,24 @@
-"""1x1 convolution as the matrix products of `linear.py`; with a stride, the pixels that it sees are gathered first."""
+"""Convolution as the matrix products of `linear.py`: 1x1, and weight gradients of few pixels and many channels.
+
+With a stride the pixels that a 1x1 kernel sees are gathered first; for a larger kernel all windows are unfolded.
+"""
 
 from __future__ import annotations
 
 from ..blocking import PANEL
-from .compiler import inline, kernel
+from .compiler import kernel
+from .im2col import unfold_row
 from .linear import multiply, pack_columns, pack_transposed
 from .memory import at, copy
 
 
-@inline
-def _gather(x, gathered, stride, H, W, C, OH, OW, begin, end):  # type: ignore[no-untyped-def]
-    """The pixels of x that meet an output pixel; task i gathers row i of the N * OH rows."""
+@kernel
+def panels_conv2d_forward_gather(x, gathered, stride, H, W, C, OH, OW, begin, end):  # type: ignore[no-untyped-def]
+    """The pixels of x that meet an output pixel, if not all do; task i gathers row i of the N * OH rows."""
     for task in range(begin, end):
         row = at(x, (task // OH * H + task % OH * stride[0]) * W * C)
         for ow in range(OW):
             copy(at(row, ow * stride[1] * C), at(gathered, (task * OW + ow) * C), C)
-
-
-@kernel
-def panels_conv2d_forward_gather(x, gathered, stride, H, W, C, OH, OW, begin, end):  # type: ignore[no-untyped-def]
-    """Only with a stride."""
-    _gather(x, gathered, stride, H, W, C, OH, OW, begin, end)
 
 
 @kernel
@@ -57,24 +55,34 @@ def panels_conv2d_backward_data(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def panels_conv2d_backward_weight_gather(x, gathered, stride, H, W, C, OH, OW, begin, end):  # type: ignore[no-untyped-def]
-    """Only with a stride."""
-    _gather(x, gathered, stride, H, W, C, OH, OW, begin, end)
+def panels_conv2d_backward_weight_gather(  # type: ignore[no-untyped-def]
+    x, gathered, stride, padding, dilation, H, W, C, OH, OW, R, S, UNFOLDED, begin, end
+):  # fmt: skip
+    """The windows of x, unless they are its pixels; task i unfolds row i of the N * OH rows."""
+    for task in range(begin, end):
+        n, oh = task // OH, task % OH
+        for ow in range(OW):
+            target = at(gathered, (task * OW + ow) * UNFOLDED)
+            for r in range(R):
+                h = oh * stride[0] - padding[0] + r * dilation[0]
+                unfold_row(at(x, (n * H + h) * W * C), 0 <= h < H, at(target, r * S * C), ow * stride[1] - padding[1],
+                           dilation[1], S, W, C, C)  # fmt: skip
 
 
 @kernel
-def panels_conv2d_backward_weight_pack(x, gathered, packed, C, PIXELS, GATHERED, begin, end):  # type: ignore[no-untyped-def]
-    """The images as they are, in panels of channels."""
-    pack_columns(at(gathered, 0) if GATHERED > 0 else at(x, 0), packed, PIXELS, C, begin, end)
+def panels_conv2d_backward_weight_pack(x, gathered, packed, UNFOLDED, PIXELS, GATHERED, begin, end):  # type: ignore[no-untyped-def]
+    """The windows in panels of taps and channels."""
+    pack_columns(at(gathered, 0) if GATHERED > 0 else at(x, 0), packed, PIXELS, UNFOLDED, begin, end)
 
 
 @kernel
 def panels_conv2d_backward_weight(  # type: ignore[no-untyped-def]
-    x, dy, packed, gathered, staged, places, shifts, dw, C, K, PIXELS, GATHERED, ROWS, COLUMNS, DEPTH, PACKS, begin, end
+    x, dy, packed, gathered, staged, places, shifts, dw, K, UNFOLDED, PIXELS, GATHERED, ROWS, COLUMNS, DEPTH, PACKS,
+    begin, end,
 ):  # fmt: skip
-    """dw = dy^T x over pixels."""
+    """dw = dy^T windows(x) over pixels."""
     b, panel, row = at(packed, 0), PIXELS * PANEL, PANEL
     if PACKS == 0:
-        b, panel, row = at(gathered, 0) if GATHERED > 0 else at(x, 0), PANEL, C
-    multiply(at(dy, 0), K, 1, b, panel, row, at(dw, 0), at(dy, 0), 0, staged, places, shifts, K, C, PIXELS, ROWS,
+        b, panel, row = at(gathered, 0) if GATHERED > 0 else at(x, 0), PANEL, UNFOLDED
+    multiply(at(dy, 0), K, 1, b, panel, row, at(dw, 0), at(dy, 0), 0, staged, places, shifts, K, UNFOLDED, PIXELS, ROWS,
              COLUMNS, DEPTH, begin, end)  # fmt: skip
