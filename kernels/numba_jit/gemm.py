@@ -33,9 +33,11 @@ from .simd import (
 # Accumulators + two vectors of B + one of A fill the register file: 32 registers with AVX-512, 16 without.
 TILE_ROWS = 14 if LANES == 16 else 6
 WINDOW_ROWS = 6 if LANES == 16 else 2  # of the smaller tile
+NARROW_ROWS = 16 if LANES == 16 else 8  # of a tile of one vector
 STORE, ACCUMULATE, ADD_BIAS = 0, 1, 2  # modes of `window_gemm`
 AHEAD = 24  # rows of B that are asked for before they are needed: about the time that memory takes
 SOON = 8  # the same for A, where a step is a stride
+EVEN = -1  # a `gap` of `_window_tile`
 ASK_B, ASK_A, ASK_LATER = 1, 2, 4  # flags of `asks`, see `_window_tile`
 ASK_B_LATER, ASK_ALL = 5, 7
 LINE = 16  # floats of a cache line
@@ -47,10 +49,17 @@ def _sums(builder: Any, rows: int, vectors: int) -> list[list[Accumulator]]:
 
 
 def _multiply(builder: Any, sums: Any, a_rows: list[Any], offset: Any, b_at: Any, masks: list[Any]) -> None:
-    """Add the outer product of a column of A, `offset` elements behind the start of its rows, and a row of B."""
+    """Add the outer product of a column of A, `offset` elements behind the start of its rows, and a row of B.
+
+    A row of A is a pointer, or a pointer and how far the row is from there: several rows share a pointer.
+    """
     b_vectors = [masked_load(builder, builder.gep(b_at, [constant(j * LANES)]), mask) for j, mask in enumerate(masks)]
     for i, a_row in enumerate(a_rows):
-        a_splat = splat(builder, builder.load(builder.gep(a_row, [offset])))
+        start, *distance = a_row if isinstance(a_row, tuple) else (a_row,)
+        element = builder.gep(start, [offset])
+        for further in distance:
+            element = builder.gep(element, [further])
+        a_splat = splat(builder, builder.load(element))
         for j, b_vector in enumerate(b_vectors):
             sums[i][j].set(fma(builder, a_splat, b_vector, sums[i][j].get()))
 
@@ -111,8 +120,8 @@ def _window_tile(  # type: ignore[no-untyped-def]
     """C[i, columns] = sum over runs t and d < length of A[places[i] + shifts[t] + d * step] B[t * length + d, columns].
 
     Row i of C stands at ``c + c_places[i]``. A tile computes as many rows as its literal says; those from `m` on repeat
-    row m - 1 and are not stored. A `gap` other than 0 says that the places of every `span` rows are so far apart: then
-    only the first of them needs a register for its address. `asks` says what every step brings closer: the row of B
+    row m - 1 and are not stored. A `gap` above 0 says that the places of every `span` rows are so far apart, EVEN that
+    all are equally far: then few addresses need registers. `asks` says what every step brings closer: the row of B
     that comes AHEAD steps later, numbers of A that come SOON, one cache line more of what is needed later.
     """
     tile_rows, tile_vectors = rows.literal_value, vectors.literal_value
@@ -145,8 +154,8 @@ def _window_tile(  # type: ignore[no-untyped-def]
     """C[i, columns] = sum over runs t and d < length of A[places[i] + shifts[t] + d * step] B[t * length + d, columns].
 
     Row i of C stands at ``c + c_places[i]``. A tile computes as many rows as its literal says; those from `m` on repeat
-    row m - 1 and are not stored. A `gap` other than 0 says that the places of every `span` rows are so far apart: then
-    only the first of them needs a register for its address. With `asks` 1 every step asks for the row of B that comes AHEAD steps
+    row m - 1 and are not stored. A `gap` above 0 says that the places of every `span` rows are so far apart, EVEN that
+    all are equally far: then few addresses need registers. With `asks` 1 every step asks for the row of B that comes AHEAD steps
     later, with 2 also for one more cache line, `next_step` floats after the one before, with 3 also for A.
     """
     tile_rows, tile_vectors = rows.literal_value, vectors.literal_value
@@ -160,7 +169,14 @@ def _window_tile(  # type: ignore[no-untyped-def]
         last = builder.sub(m, constant(1))
         there = [builder.icmp_signed("<", constant(i), m) for i in range(tile_rows)]
         index = [builder.select(inside, constant(i), last) for i, inside in enumerate(there)]
-        if gap.literal_value:
+        if gap.literal_value == EVEN:
+            first = builder.load(places)
+            apart = builder.sub(builder.load(builder.gep(places, [constant(1)])), first)
+            steps = [builder.mul(apart, constant(i)) for i in range(4)]
+            starts = [builder.gep(a, [builder.add(first, builder.mul(apart, constant(i)))])
+                      for i in range(0, tile_rows, 4)]  # fmt: skip
+            a_rows: list[Any] = [(starts[i // 4], steps[i % 4]) for i in range(tile_rows)]
+        elif gap.literal_value:
             starts = [builder.gep(a, [builder.load(builder.gep(places, [constant(i)]))])
                       for i in range(0, tile_rows, span.literal_value)]  # fmt: skip
             far = [divmod(i, span.literal_value) for i in range(tile_rows)]
@@ -188,8 +204,8 @@ def _window_tile(  # type: ignore[no-untyped-def]
                         prefetch(builder, builder.gep(later_row, [constant(j * LANES)]))
                 if asks.literal_value & ASK_A:
                     soon = builder.add(offset, builder.mul(step, constant(SOON)))
-                    for a_row in (a_rows[0], a_rows[-1]):
-                        prefetch(builder, builder.gep(a_row, [soon]))
+                    for start, *_ in (a_rows[0], a_rows[-1]) if isinstance(a_rows[0], tuple) else [(a_rows[0],)]:
+                        prefetch(builder, builder.gep(start, [soon]))
                 if asks.literal_value & ASK_LATER:
                     prefetch(builder, builder.gep(lines, [builder.mul(loop.index, next_step)]), near=False)
                 _multiply(builder, sums, a_rows, offset, b_row_at, masks)
@@ -315,42 +331,59 @@ def _next_line(later, asked):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _gap(places, left):  # type: ignore[no-untyped-def]
-    """How far apart the places of a tile are, or 0 if not all are equally far; they never stand closer than the first two."""
-    if left < TILE_ROWS:
+def _gap(places, left, rows):  # type: ignore[no-untyped-def]
+    """How far apart the places of a whole tile of `rows` are, 0 if not equally far; none are closer than the first two."""
+    if left < rows:
         return 0
     first = places[1] - places[0]
-    return first if places[TILE_ROWS - 1] - places[0] == (TILE_ROWS - 1) * first else 0
+    return first if places[rows - 1] - places[0] == (rows - 1) * first else 0
 
 
 @inline
-def _window_rows(two, asks, m, columns, windows, b, b_row, store, c, c_places, bias, later, asked):  # type: ignore[no-untyped-def]
-    """All rows of A against one or two vectors of a panel; returns how many lines have been asked for in all."""
+def _wide_rows(asks, m, columns, windows, b, b_row, store, c, c_places, bias, later, asked):  # type: ignore[no-untyped-def]
+    """All rows of A against two vectors of a panel; returns how many lines have been asked for in all."""
     i = 0
     while i < m:
         left, p, q = m - i, at(windows.places, i), at(c_places, i)
         line, step = _next_line(later, asked)
-        gap, tall = _gap(p, left), left > WINDOW_ROWS
-        if two:
-            if gap == 1:
-                _window_tile(TILE_ROWS, 2, TILE_ROWS, 1, asks, left, columns, windows, p, b, b_row, store, c, q, bias, line, step)
-            elif tall:
-                _window_tile(TILE_ROWS, 2, TILE_ROWS, 0, asks, left, columns, windows, p, b, b_row, store, c, q, bias, line, step)
-            else:
-                _window_tile(WINDOW_ROWS, 2, WINDOW_ROWS, 0, asks, left, columns, windows, p, b, b_row, store, c, q, bias, line, step)
-        # One vector of B leaves no loads to spare: usual numbers of input channels get code of their own.
-        elif gap == 1:
-            _window_tile(TILE_ROWS, 1, TILE_ROWS, 1, asks, left, columns, windows, p, b, b_row, store, c, q, bias, line, step)
-        elif gap == 3:
-            _window_tile(TILE_ROWS, 1, TILE_ROWS, 3, asks, left, columns, windows, p, b, b_row, store, c, q, bias, line, step)
-        elif gap == 6:
-            _window_tile(TILE_ROWS, 1, TILE_ROWS, 6, asks, left, columns, windows, p, b, b_row, store, c, q, bias, line, step)
-        elif tall:
-            _window_tile(TILE_ROWS, 1, TILE_ROWS, 0, asks, left, columns, windows, p, b, b_row, store, c, q, bias, line, step)
+        height = TILE_ROWS
+        if _gap(p, left, TILE_ROWS) == 1:
+            _window_tile(TILE_ROWS, 2, TILE_ROWS, 1, asks, left, columns, windows, p, b, b_row, store, c, q, bias, line,
+                         step)  # fmt: skip
+        elif left > WINDOW_ROWS:
+            _window_tile(TILE_ROWS, 2, 1, 0, asks, left, columns, windows, p, b, b_row, store, c, q, bias, line, step)
         else:
-            _window_tile(WINDOW_ROWS, 1, WINDOW_ROWS, 0, asks, left, columns, windows, p, b, b_row, store, c, q, bias, line, step)
+            height = WINDOW_ROWS
+            _window_tile(WINDOW_ROWS, 2, 1, 0, asks, left, columns, windows, p, b, b_row, store, c, q, bias, line, step)
         asked += windows.runs * windows.length
-        i += TILE_ROWS if tall else WINDOW_ROWS
+        i += height
+    return asked
+
+
+@inline
+def _narrow_rows(asks, m, columns, windows, b, b_row, store, c, c_places, bias, later, asked):  # type: ignore[no-untyped-def]
+    """The same for one vector: every product needs a load, which leaves none to spare for addresses."""
+    i = 0
+    while i < m:
+        left, p, q = m - i, at(windows.places, i), at(c_places, i)
+        line, step = _next_line(later, asked)
+        gap, height = _gap(p, left, TILE_ROWS), TILE_ROWS
+        if gap == 3 and _gap(p, left, NARROW_ROWS) == 3:
+            height = NARROW_ROWS
+            _window_tile(NARROW_ROWS, 1, NARROW_ROWS, 3, 0, left, columns, windows, p, b, b_row, store, c, q, bias, line,
+                         step)  # fmt: skip
+        elif gap == 1:
+            _window_tile(TILE_ROWS, 1, TILE_ROWS, 1, asks, left, columns, windows, p, b, b_row, store, c, q, bias, line,
+                         step)  # fmt: skip
+        elif gap > 0:
+            _window_tile(TILE_ROWS, 1, 1, EVEN, asks, left, columns, windows, p, b, b_row, store, c, q, bias, line, step)
+        elif left > WINDOW_ROWS:
+            _window_tile(TILE_ROWS, 1, 1, 0, asks, left, columns, windows, p, b, b_row, store, c, q, bias, line, step)
+        else:
+            height = WINDOW_ROWS
+            _window_tile(WINDOW_ROWS, 1, 1, 0, asks, left, columns, windows, p, b, b_row, store, c, q, bias, line, step)
+        asked += windows.runs * windows.length
+        i += height
     return asked
 
 
@@ -366,9 +399,13 @@ def window_gemm(asks, m, n, windows, panels, rows, store, bias, later):  # type:
         k = 0
         while k < at_most(n - j, PANEL):
             columns = at_most(at_most(n - j, PANEL) - k, 2 * LANES)
-            asked = _window_rows(
-                columns > LANES, asks, m, columns, windows, at(panels.b, j // PANEL * panels.panel + k), panels.row, store,
-                at(rows.c, j // PANEL * rows.panel + k), rows.places, at(bias, j + k), later, asked)  # fmt: skip
+            b_at, c_at = at(panels.b, j // PANEL * panels.panel + k), at(rows.c, j // PANEL * rows.panel + k)
+            if columns > LANES:
+                asked = _wide_rows(asks, m, columns, windows, b_at, panels.row, store, c_at, rows.places,
+                                   at(bias, j + k), later, asked)  # fmt: skip
+            else:
+                asked = _narrow_rows(asks, m, columns, windows, b_at, panels.row, store, c_at, rows.places,
+                                     at(bias, j + k), later, asked)  # fmt: skip
             k += columns
 
 
