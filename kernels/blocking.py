@@ -29,7 +29,9 @@ def evenly(count: int, most: int) -> int:
     return blocks(count, blocks(count, most)) if count else 1
 
 
-def image_block(images: int, rows: int, columns: int, most: int, staged: Callable[[int], int]) -> tuple[int, int]:
+def image_block(
+    images: int, rows: int, columns: int, most: int, staged: Callable[[int], int] = lambda rows: 0
+) -> tuple[int, int]:
     """(images, rows of each) of a task's block: whole images, or a band of one.
 
     It has at most `most` pixels, and brings at most `STAGED` elements, of which rows of an image bring ``staged(rows)``,

@@ -113,11 +113,9 @@ def _remembered(key: str, ranked: tuple[str, ...], seconds: Callable[[str], floa
     if kept not in ranked:
         if kept is not None:  # damaged, or of algorithms that are no more
             file.unlink(missing_ok=True)
-        fastest = _fastest(ranked, seconds)
-        _write(file, fastest, key)
+        _write(file, _fastest(ranked, seconds), key)
         kept = _read(file)
-        return kept if kept in ranked else fastest
-    return kept
+    return kept if kept in ranked else ranked[0]  # what cannot be kept would differ from run to run
 
 
 def _fastest(ranked: tuple[str, ...], seconds: Callable[[str], float]) -> str:

@@ -125,9 +125,9 @@ def test_operations_of_one_algorithm_are_not_touched_by_it():
 
 
 @pytest.mark.parametrize("op", CONVOLUTIONS)
-@pytest.mark.parametrize("fastest", ["direct", "winograd", "im2col"])
+@pytest.mark.parametrize("fastest", ["direct", "winograd"])
 def test_auto_measures_once_and_remembers_in_the_process_and_on_disk(cache, op, fastest):
-    clock = Clock(**{"direct": 2.0, "winograd": 2.0, "im2col": 2.0} | {fastest: 1.0})
+    clock = Clock(**{"direct": 2.0, "winograd": 2.0} | {fastest: 1.0})
     assert chosen(clock, op=op) == fastest
     assert {name: clock.asked.count(name) for name in clock.seconds} == dict.fromkeys(clock.seconds, 1 + choice.RUNS)
     (file,) = kept(cache)
@@ -141,23 +141,24 @@ def test_auto_measures_once_and_remembers_in_the_process_and_on_disk(cache, op, 
 
 
 def test_the_median_counts_not_one_lucky_run():
-    times = {"winograd": iter([9, 1, 9, 9]), "direct": iter([9, 5, 5, 50]), "im2col": iter([0, 7, 7, 7])}
+    times = {"winograd": iter([9, 1, 9, 9]), "direct": iter([9, 5, 5, 50])}
     assert chosen(lambda name: next(times[name])) == "direct"
 
 
 def test_every_shape_attribute_and_operation_is_measured_for_itself(cache):
-    clock = Clock(direct=1.0, winograd=2.0, im2col=2.0)
-    for which in ({}, {"n": LARGE + 1}, {"k": 33}, {"kernel": 5}, {"op": "conv2d_backward_data"}):
+    clock = Clock(direct=1.0, winograd=2.0)
+    for which in ({}, {"n": LARGE + 1}, {"k": 33}, {"op": "conv2d_backward_data"}):
         before = len(clock.asked)
         chosen(clock, **which)
         assert len(clock.asked) > before, which
-    assert len(kept(cache)) == 5
+    assert len(kept(cache)) == 4
 
 
 def test_small_work_and_work_with_one_algorithm_are_never_measured(cache):
     assert chosen(Clock(), n=SMALL) == "winograd"
     assert chosen(Clock(), n=SMALL, c=3) == "direct", "Winograd does not pay with few channels"
     assert chosen(Clock(), n=64, groups=32) == "depthwise"
+    assert chosen(Clock(), n=64, kernel=5) == "direct"
     assert chosen(Clock(), backend="cython") == "im2col"
     assert not kept(cache)
 
@@ -170,16 +171,16 @@ def test_run_times_the_algorithms_and_uses_the_choice(monkeypatch):
         times = [seconds(name) for name in ranked]
         assert all(0.0 < time < 60.0 for time in times), times
         measured.append(ranked)
-        return "im2col"
+        return "direct"
 
     monkeypatch.setattr(choice, "_fastest", fastest)
     for op in CONVOLUTIONS:
         arrays, attributes = convolution(op)
-        (output,) = run(op, arrays, attributes, backend="numba", algorithm="im2col").values()
+        (output,) = run(op, arrays, attributes, backend="numba", algorithm="direct").values()
         for _ in range(2):
             (actual,) = run(op, arrays, attributes, backend="numba").values()
             assert actual.tobytes() == output.tobytes()
-    assert measured == [("winograd", "direct", "im2col")] * 3
+    assert measured == [("winograd", "direct")] * 3
 
 
 # ---------------------------------------------------------------- several processes
@@ -212,8 +213,8 @@ def other_process(fastest: str) -> list[str]:
 
 
 def test_another_process_does_not_measure_and_takes_the_same():
-    assert chosen(Clock(direct=2.0, winograd=2.0, im2col=1.0)) == "im2col"
-    assert other_process("direct") == ["im2col", "0"]
+    assert chosen(Clock(direct=1.0, winograd=2.0)) == "direct"
+    assert other_process("winograd") == ["direct", "0"]
 
 
 def test_the_first_of_two_processes_that_measure_at_once_wins(cache):
@@ -222,10 +223,10 @@ def test_the_first_of_two_processes_that_measure_at_once_wins(cache):
     def seconds(name: str) -> float:
         if not others:  # this process has found nothing on disk; meanwhile another one decides
             others.append(other_process("direct"))
-        return 1.0 if name == "im2col" else 2.0
+        return 1.0 if name == "winograd" else 2.0
 
     assert chosen(seconds) == "direct"
-    assert others == [["direct", str(3 * (1 + choice.RUNS))]]
+    assert others == [["direct", str(2 * (1 + choice.RUNS))]]
     assert len(kept(cache)) == 1, "a temporary file was left behind"
 
 
@@ -249,17 +250,17 @@ def test_a_choice_that_cannot_be_written_is_not_used(cache, monkeypatch, step):
     """The next process could measure something else, so the sizes decide."""
     objects.cache_folder(objects.cache_root())
     monkeypatch.setattr(step, fails)
-    assert chosen(Clock(direct=1.0, winograd=2.0, im2col=2.0)) == "winograd"
+    assert chosen(Clock(direct=1.0, winograd=2.0)) == "winograd"
     assert not kept(cache), "a temporary file was left behind"
 
 
 @pytest.mark.parametrize("content", [b"", b"dire", b"fft\nkey\n", b"\xff\xfe\x00", b"depthwise\n"])
 def test_a_damaged_file_is_measured_again_and_replaced(cache, content):
-    chosen(Clock(direct=1.0, winograd=2.0, im2col=2.0))
+    chosen(Clock(direct=1.0, winograd=2.0))
     (file,) = kept(cache)
     file.write_bytes(content)
     choice.forget()
-    assert chosen(Clock(direct=2.0, winograd=2.0, im2col=1.0)) == "im2col"
+    assert chosen(Clock(direct=2.0, winograd=1.0)) == "winograd"
     choice.forget()
-    assert chosen(Clock()) == "im2col"
+    assert chosen(Clock()) == "winograd"
     assert kept(cache) == [file]
