@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from nnfast.kernels import OPS, get
+from nnfast.kernels.fused import RELU
 
 Workload = tuple[dict[str, np.ndarray], dict[str, Any]]
 
@@ -54,7 +55,7 @@ ATTRIBUTES: Mapping[str, Mapping[str, Any]] = {
 
 def names() -> list[str]:
     """Every workload: an operation, or an operation and the algorithm that its shapes choose."""
-    return [name for op in OPS for name in ([op, f"{op} depthwise"] if OPS[op].module == "conv" else [op])]
+    return [name for op in OPS for name in ([op, f"{op} depthwise"] if OPS[op].module in ("conv", "fused") else [op])]
 
 
 def workload(name: str) -> Workload:
@@ -68,6 +69,7 @@ def workload(name: str) -> Workload:
     module = OPS[op].module
     makers: dict[str, Callable[[], dict[str, np.ndarray]]] = {
         "conv": lambda: _convolution(op, normal, bool(variant)),
+        "fused": lambda: _convolution(op, normal, bool(variant)) | _fused(normal),
         "im2col": lambda: {"x": normal(*IMAGES)} if op == "im2col" else {"columns": normal(N, SIZE, SIZE, 3, 3, C)},
         "pool": lambda: _pooling(op, normal),
         "linear": lambda: {"x": normal(N, 1024), "dy": normal(N, 512), "w": normal(512, 1024), "b": normal(512)},
@@ -78,10 +80,11 @@ def workload(name: str) -> Workload:
     }
     made = makers[module]() if module in makers else _elements(op, normal)
     attributes = dict(ATTRIBUTES.get(op, {}))
-    if module == "conv":
+    if module in ("conv", "fused"):
         attributes = {**WINDOW, "groups": C if variant else 1}
-        attributes |= {"size": (SIZE, SIZE)} if op == "conv2d_backward_data" else {}
-        attributes |= {"kernel_size": (3, 3)} if op == "conv2d_backward_weight" else {}
+        attributes |= {"size": (SIZE, SIZE)} if op.endswith("conv2d_backward_data") else {}
+        attributes |= {"kernel_size": (3, 3)} if op.endswith("conv2d_backward_weight") else {}
+        attributes |= {"activation": RELU} if module == "fused" else {}
     if op == "copy_strided":
         attributes = _transposition()
     wanted = [array.name for array in OPS[op].inputs + OPS[op].updates]
@@ -91,6 +94,11 @@ def workload(name: str) -> Workload:
 def _convolution(op: str, normal: Callable[..., np.ndarray], depthwise: bool) -> dict[str, np.ndarray]:
     weight = normal(C, 3, 3, 1 if depthwise else C)
     return {"x": normal(*IMAGES), "w": weight, "dy": normal(*IMAGES), "b": normal(C)}
+
+
+def _fused(normal: Callable[..., np.ndarray]) -> dict[str, np.ndarray]:
+    channels = ("scale", "shift", "centre", "slope", "factor", "offset")
+    return {"z": normal(*IMAGES)} | {name: normal(C) for name in channels}
 
 
 def _pooling(op: str, normal: Callable[..., np.ndarray]) -> dict[str, np.ndarray]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .launch import run
+from .launch import bind, run
 from .operation import DTYPES
 from .ops import OPS
 
@@ -39,7 +39,11 @@ class Comparison:
 
 
 def compare(
-    name: str, arrays: Mapping[str, np.ndarray], attributes: Mapping[str, Any], backend: str = "numba"
+    name: str,
+    arrays: Mapping[str, np.ndarray],
+    attributes: Mapping[str, Any],
+    backend: str = "numba",
+    algorithm: str | None = None,
 ) -> list[Comparison]:
     """Run an operation on a backend and on the float64 reference, and measure the difference.
 
@@ -49,6 +53,7 @@ def compare(
     arrays : its inputs and updates, float32 where the declaration says ``float``; they are not changed.
     attributes : all of its attributes.
     backend : the backend to judge.
+    algorithm : a key of the operation's algorithms; None takes the one that its sizes make likeliest to be fast.
 
     Returns
     -------
@@ -70,12 +75,14 @@ def compare(
     op = OPS[name]
     narrow = {key: np.array(value, order="C") for key, value in arrays.items()}
     wide = {array.name: _widened(narrow[array.name], array.dtype) for array in op.inputs + op.updates}
-    actual = run(name, narrow, attributes, backend=backend)
+    if algorithm is None and backend != "reference":
+        algorithm = op.ranked(bind(name, narrow, attributes).sizes, backend)[0]
+    actual = run(name, narrow, attributes, backend=backend, algorithm=algorithm)
     exact = run(name, wide, attributes, backend="reference", allocate=_float64)
     results = []
     actual |= {array.name: narrow[array.name] for array in op.updates}
     exact |= {array.name: wide[array.name] for array in op.updates}
-    bounds = error_bounds(name, arrays, attributes, exact)
+    bounds = error_bounds(name, arrays, attributes, exact, algorithm=algorithm)
     for key, value in actual.items():
         results.append(_measure(key, value, exact[key], worst_error(value, exact[key], bounds[key])))
     return results

@@ -27,6 +27,7 @@ Call = SimpleNamespace
 
 # ---------------------------------------------------------------- Winograd
 
+
 def _both(matrix: np.ndarray, tiles: np.ndarray) -> np.ndarray:
     """``matrix @ tile @ matrix.T`` over the last two axes."""
     return matrix @ tiles @ matrix.T

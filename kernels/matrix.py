@@ -21,8 +21,16 @@ WORTH_PACKING = 57
 
 
 def panels(
-    name: str, m: str, n: str, depth: str, *, always: bool = False, before: Rule | None = None,
-    first: Sequence[tuple[str, Callable[[Sizes], int]]] = (), workspace: str = "", **rest: Any,
+    name: str,
+    m: str,
+    n: str,
+    depth: str,
+    *,
+    always: bool = False,
+    before: Rule | None = None,
+    first: Sequence[tuple[str, Callable[[Sizes], int]]] = (),
+    workspace: str = "",
+    **rest: Any,
 ) -> Algorithm:
     """A task computes ROWS x COLUMNS of C; B is packed in panels if `always` or if there are rows enough.
 

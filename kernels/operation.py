@@ -179,7 +179,9 @@ class Operation:
         for name, rule in self.derive.items():
             value = rule(sizes)
             if getattr(sizes, name, value) != value:
-                raise ValueError(f"{self.name}: {self._owner(name)} has {name} = {getattr(sizes, name)}, expected {value}")
+                raise ValueError(
+                    f"{self.name}: {self._owner(name)} has {name} = {getattr(sizes, name)}, expected {value}"
+                )
             setattr(sizes, name, value)
         for name, allowed in self.either.items():
             values = [value if isinstance(value, int) else getattr(sizes, value) for value in allowed]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .blocking import BLOCK, PACKED, PARTIALS, blocks
+from .blocking import BLOCK, PARTIALS, blocks
 from .convolution import CONVOLUTION, CONVOLVED, INPUT_SIZE, KERNEL, WINDOW, convolved
 from .fused import FUSED
 from .matrix import LINEAR

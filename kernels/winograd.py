@@ -97,7 +97,7 @@ def _images(height: str, width: str, channels: str, outputs: str) -> Rule:
 
 def _scratch(prefix: str) -> str:
     strip = f"; strip: {STRIP_PIXELS} ROW" if prefix else ""
-    return f"inputs: {PLANES} INPUTS; products: GROUP {PLANES} PRODUCTS; outside: ROW{strip}"
+    return f"inputs: {PLANES} INPUTS; products: GROUP {PLANES} PRODUCTS{strip}"
 
 
 def forward(prefix: str = "", workspace: str = "", *rest: tuple[str, Any]) -> Algorithm:
@@ -143,7 +143,7 @@ def backward_weight(prefix: str = "") -> Algorithm:
             "PRODUCTS": lambda s: DEPTH * PANEL + SPARE,
         },
         workspace="partial: PARTS K 9 C",
-        scratch=f"inputs: {PLANES} INPUTS; gradients: {PLANES} GRADIENTS; products: {PLANES} PRODUCTS; "
-                f"outside: {DEPTH}" + (f"; strip: {STRIP_PIXELS} {DEPTH}" if prefix else ""),
+        scratch=f"inputs: {PLANES} INPUTS; gradients: {PLANES} GRADIENTS; products: {PLANES} PRODUCTS"
+                + (f"; strip: {STRIP_PIXELS} {DEPTH}" if prefix else ""),
         backends=("numba",), suits=suits,
     )  # fmt: skip

@@ -42,7 +42,7 @@ def pair(rng: Rng, low: int, high: int) -> tuple[int, int]:
 
 def _groups(rng: Rng, algorithm: str, large: bool) -> tuple[int, int, int]:
     """(channels, output channels, groups)."""
-    kind = "depthwise" if algorithm == "depthwise" else "one" if algorithm == "winograd" else None
+    kind = {"depthwise": "depthwise", "winograd": "one", "panels": "one"}.get(algorithm)
     kind = kind or one_of(rng, "one", "one", "groups", "depthwise", "multiplier")
     if kind == "one":
         return channels(rng, large), channels(rng, True), 1
@@ -53,17 +53,21 @@ def _groups(rng: Rng, algorithm: str, large: bool) -> tuple[int, int, int]:
     return c, c * (1 if kind == "depthwise" else int(rng.integers(2, 4))), c
 
 
-def _geometry(rng: Rng, algorithm: str) -> table._Window | None:
-    """A convolution that the algorithm may suit; None if its image is smaller than its kernel or too much work."""
+def _geometry(rng: Rng, op: str, algorithm: str) -> table._Window | None:
+    """A convolution that the algorithm suits; None if its image is smaller than its kernel or too much work."""
     large = rng.random() < 0.25
     c, k, groups = _groups(rng, algorithm, large)
     three = algorithm == "winograd"
     kernel = (3, 3) if three else pair(rng, 1, 7)
     stride, dilation = ((1, 1), (1, 1)) if three else (pair(rng, 1, 3), pair(rng, 1, 3))
+    padding = pair(rng, 0, 3)
+    if algorithm == "panels" and op != "conv2d_backward_weight":
+        kernel, padding = (1, 1), (0, 0)
+        stride = (1, 1) if op == "conv2d_backward_data" else stride
     hw = (int(rng.integers(1, 40)), int(rng.integers(1, 70))) if large else pair(rng, 1, 14)
     n = 0 if rng.random() < 0.02 else int(rng.integers(1, 4))
     window = table._Window(
-        n, hw, c, k, kernel, stride, pair(rng, 0, 3), dilation, groups, bias=bool(rng.integers(2)), large=large
+        n, hw, c, k, kernel, stride, padding, dilation, groups, bias=bool(rng.integers(2)), large=large
     )
     oh, ow = window.out
     products = n * oh * ow * k * kernel[0] * kernel[1] * c // groups
@@ -71,7 +75,7 @@ def _geometry(rng: Rng, algorithm: str) -> table._Window | None:
 
 
 def convolution(rng: Rng, values: Draw, op: Operation, algorithm: str) -> Drawn | None:
-    g = _geometry(rng, algorithm)
+    g = _geometry(rng, op.name, algorithm)
     if g is None:
         return None
     x, dy = values.normal(g.n, *g.hw, g.c), values.normal(g.n, *g.out, g.k)
@@ -117,7 +121,7 @@ def fused(rng: Rng, values: Draw, op: Operation, algorithm: str) -> Drawn | None
 
 
 def columns(rng: Rng, values: Draw, op: Operation, algorithm: str) -> Drawn | None:
-    g = _geometry(rng, "im2col")
+    g = _geometry(rng, "im2col", "im2col")
     if g is None or g.groups > 1:
         return None
     if op.name == "im2col":

@@ -10,9 +10,10 @@ from ..blocking import PACKED, PANEL
 from .compiler import inline, kernel
 from .exponential import ZERO
 from .fusion import finish_forward, finish_gradient, load_gradients, load_pixels
-from .gemm import ACCUMULATE, ADD_BIAS, ASK_LATER, LINE, STORE, Later, Panels, Rows, Store, Windows, window_gemm
 from .memory import at, at_most, copy, doubles, fill, streams
+from .tiles import ACCUMULATE, ADD_BIAS, ASK_LATER, STORE
 from .transpose import transpose
+from .window_gemm import LINE, Later, Panels, Rows, Store, Windows, window_gemm
 
 DEEP = 2048  # rows of a panel: 256 KB
 

@@ -11,9 +11,10 @@ from .compiler import inline, kernel
 from .direct import stage_windows
 from .exponential import ZERO
 from .fusion import load_gradients
-from .gemm import ACCUMULATE, ASK_ALL, LINE, STORE, Later, Panels, Rows, Store, Windows, few_rows, few_rows_gemm, window_gemm
 from .memory import at, at_most, fill
+from .tiles import ACCUMULATE, ASK_ALL, STORE
 from .transpose import add_rows, transpose
+from .window_gemm import LINE, Later, Panels, Rows, Store, Windows, few_rows, few_rows_gemm, window_gemm
 
 
 @inline

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ..blocking import PANEL
 from ..fused import NO_ACTIVATION
-from ..winograd import DEPTH, INPUT, OUTPUT, OUTPUTS, PLANES, STRIP
+from ..winograd import DEPTH, INPUT, OUTPUT, PLANES, STRIP
 from .compiler import inline, kernel
 from .exponential import ONE, ZERO
 from .fused_winograd_tiles import add_moments, flush, mask_gradients, stage_gradients, stage_pixels
@@ -16,7 +16,7 @@ from .fusion import add_tasks
 from .memory import at, at_most, copy, fill, floats
 from .simd import LANES
 from .winograd import fill_rows, multiply_planes, transform_kernels, transform_turned_kernels
-from .winograd_tiles import EARLY, SHORT, address, integers, locate, multiply, pixels_ahead
+from .winograd_tiles import EARLY, SHORT, following, multiply, pixel, place
 from .winograd_transforms import (
     transform_gradients,
     transform_inputs,
@@ -49,19 +49,20 @@ def _strip_length(tile, stop, TW):  # type: ignore[no-untyped-def]
 
 @inline
 def _transform_strip(  # type: ignore[no-untyped-def]
-    source, image, high, wide, step, row, column, outside, tiles, channels, ahead, planes, pitch, plane
+    corner, down, right, row, high, column, wide, tiles, channels, ahead, planes, pitch, plane
 ):
     """Transform the inputs of neighbouring tiles, from a strip or from where they stand."""
-    places = integers(PLANES)
     for i in range(tiles):
-        locate(places, INPUT, source, image, high, wide, step, row, column + i * OUTPUT, outside)
-        transform_inputs(places, channels, ahead, at(planes, i * pitch), plane)
+        transform_inputs(at(corner, i * OUTPUT * right), down, right, row, high, column + i * OUTPUT, wide, channels,
+                         ahead, at(planes, i * pitch), plane)  # fmt: skip
 
 
 @inline
-def _place(tile, TH, TW):  # type: ignore[no-untyped-def]
-    """Image, row and column of a tile's first output."""
-    return tile // (TH * TW), tile // TW % TH * OUTPUT, tile % TW * OUTPUT
+def _ahead(tile, tiles, TH, TW, high, wide):  # type: ignore[no-untyped-def]
+    """How many pixels of the images there are from a tile to the one that is `tiles` later: what to fetch early."""
+    n, th, tw = place(tile, TH, TW)
+    later_n, later_th, later_tw = place(tile + tiles, TH, TW)
+    return pixel(later_n, later_th, later_tw, high, wide) - pixel(n, th, tw, high, wide)
 
 
 @inline
@@ -74,34 +75,31 @@ def _padded(source, target, absent, count, there):  # type: ignore[no-untyped-de
 
 @kernel
 def fused_winograd_conv2d_forward(  # type: ignore[no-untyped-def]
-    x, b, scale, shift, centre, transformed, task_sums, inputs, products, outside, strip, y, activation, padding, N, H,
+    x, b, scale, shift, centre, transformed, task_sums, inputs, products, strip, y, activation, padding, N, H,
     W, C, OH, OW, K, B, P, E, TH, TW, TILES, ROW, INPUTS, PRODUCTS, WEIGHTS, PANELS, GROUP, SPLIT, begin, end,
 ):  # fmt: skip
     """A task computes a block of tiles of y for one of SPLIT runs of groups of panels."""
-    outputs = integers(OUTPUTS)
-    nowhere, bias, middle, totals = floats(PANEL), floats(PANEL), floats(PANEL), floats(SUMS)
+    bias, middle, totals = floats(PANEL), floats(PANEL), floats(SUMS)
     groups = (PANELS + GROUP - 1) // GROUP
     for task in range(begin, end):
         block, run = task // SPLIT, task % SPLIT
         first = block * TILES
         tiles = at_most(TILES, N * TH * TW - first)
-        fill(at(outside, 0), ZERO, ROW)
         i = 0
         while i < tiles:
-            n, row, column = _place(first + i, TH, TW)
-            row, column = row - padding[0], column - padding[1]
+            n, th, tw = place(first + i, TH, TW)
+            row, column = th * OUTPUT - padding[0], tw * OUTPUT - padding[1]
             count = _strip_length(first + i, first + tiles, TW)
-            wide = count * OUTPUT + 2
-            source, high, step = address(at(x, 0)), H, C
-            ahead = C * pixels_ahead(first + i, EARLY, TH, TW, H, W)
+            high, wide, right = H, W, C
+            corner = at(x, ((n * H + row) * W + column) * C)
+            ahead = C * _ahead(first + i, EARLY, TH, TW, H, W)
             if P > 0 or activation != NO_ACTIVATION:
-                later = C * pixels_ahead(first + i, count, TH, TW, H, W)
-                stage_pixels(at(x, 0), later, at(strip, 0), H, W, C, n, row, column, INPUT, wide, C, ROW, P,
+                high, wide, right = INPUT, count * OUTPUT + 2, ROW
+                later = C * _ahead(first + i, count, TH, TW, H, W)
+                stage_pixels(at(x, 0), later, at(strip, 0), H, W, C, n, row, column, high, wide, C, ROW, P,
                              at(scale, 0), at(shift, 0), activation)  # fmt: skip
-                source, high, step, ahead, n, row, column = address(at(strip, 0)), INPUT, ROW, 0, 0, 0, 0
-            else:
-                wide = W
-            _transform_strip(source, n, high, wide, step, row, column, address(at(outside, 0)), count, C, ahead,
+                corner, row, column, ahead = at(strip, 0), 0, 0, 0
+            _transform_strip(corner, wide * right, right, row, high, column, wide, count, C, ahead,
                              at(inputs, i * ROW), ROW, INPUTS)  # fmt: skip
             i += count
         rows = fill_rows(tiles, inputs, ROW, INPUTS)
@@ -118,28 +116,31 @@ def fused_winograd_conv2d_forward(  # type: ignore[no-untyped-def]
                 if E > 0:
                     fill(sums, 0.0, columns)
                     fill(at(sums, E), 0.0, columns)
+                n, th, tw = place(first, TH, TW)
+                later_n, later_th, later_tw = place(first + EARLY, TH, TW)
                 for i in range(tiles):
-                    n, row, column = _place(first + i, TH, TW)
-                    ahead = K * pixels_ahead(first + i, EARLY, TH, TW, OH, OW)
-                    locate(outputs, OUTPUT, address(at(y, k)), n, OH, OW, K, row, column, address(nowhere))
+                    row, column = th * OUTPUT, tw * OUTPUT
+                    begins = pixel(n, th, tw, OH, OW)
+                    ahead = K * (pixel(later_n, later_th, later_tw, OH, OW) - begins)
+                    corner = at(y, begins * K + k)
                     transform_outputs(at(products, (panel - start) * PLANES * PRODUCTS + i * PANEL), PRODUCTS, columns,
-                                      bias, outputs, ahead)  # fmt: skip
+                                      bias, corner, OW * K, K, row, OH, column, OW, ahead)  # fmt: skip
                     if E > 0:
-                        copy(middle, nowhere, PANEL)  # what is no pixel adds nothing
-                        add_moments(outputs, columns, middle, totals)
+                        add_moments(corner, OW * K, K, row, OH, column, OW, columns, middle, totals)
                         if i % SUMMED == SUMMED - 1 or i == tiles - 1:
                             flush(totals, sums, columns, E)
+                    n, th, tw = following(n, th, tw, TH, TW)
+                    later_n, later_th, later_tw = following(later_n, later_th, later_tw, TH, TW)
 
 
 @kernel
 def fused_winograd_conv2d_backward_data(  # type: ignore[no-untyped-def]
-    dy, z, slope, factor, offset, x, scale, shift, centre, transformed, task_sums, inputs, products, outside, strip, dx,
+    dy, z, slope, factor, offset, x, scale, shift, centre, transformed, task_sums, inputs, products, strip, dx,
     activation, padding, N, H, W, C, OH, OW, K, G, P, E, TH, TW, TILES, ROW, INPUTS, PRODUCTS, WEIGHTS, PANELS, GROUP,
     SPLIT, begin, end,
 ):  # fmt: skip
     """The same for a block of tiles of dx."""
-    outputs, pixels = integers(OUTPUTS), integers(OUTPUTS)
-    nowhere, bias, middle, totals = floats(PANEL), floats(PANEL), floats(PANEL), floats(SUMS)
+    bias, middle, totals = floats(PANEL), floats(PANEL), floats(SUMS)
     scales, shifts = floats(PANEL), floats(PANEL)
     fill(bias, ZERO, PANEL)
     groups = (PANELS + GROUP - 1) // GROUP
@@ -147,23 +148,21 @@ def fused_winograd_conv2d_backward_data(  # type: ignore[no-untyped-def]
         block, run = task // SPLIT, task % SPLIT
         first = block * TILES
         tiles = at_most(TILES, N * TH * TW - first)
-        fill(at(outside, 0), ZERO, ROW)
         i = 0
         while i < tiles:
-            n, row, column = _place(first + i, TH, TW)
-            row, column = row - 2 + padding[0], column - 2 + padding[1]
+            n, th, tw = place(first + i, TH, TW)
+            row, column = th * OUTPUT - 2 + padding[0], tw * OUTPUT - 2 + padding[1]
             count = _strip_length(first + i, first + tiles, TW)
-            wide = count * OUTPUT + 2
-            source, high, step = address(at(dy, 0)), OH, K
-            ahead = K * pixels_ahead(first + i, EARLY, TH, TW, OH, OW)
+            high, wide, right = OH, OW, K
+            corner = at(dy, ((n * OH + row) * OW + column) * K)
+            ahead = K * _ahead(first + i, EARLY, TH, TW, OH, OW)
             if G > 0:
-                later = K * pixels_ahead(first + i, count, TH, TW, OH, OW)
-                stage_gradients(at(dy, 0), at(z, 0), later, at(strip, 0), OH, OW, K, n, row, column, INPUT, wide, K,
+                high, wide, right = INPUT, count * OUTPUT + 2, ROW
+                later = K * _ahead(first + i, count, TH, TW, OH, OW)
+                stage_gradients(at(dy, 0), at(z, 0), later, at(strip, 0), OH, OW, K, n, row, column, high, wide, K,
                                 ROW, at(slope, 0), at(factor, 0), at(offset, 0))  # fmt: skip
-                source, high, step, ahead, n, row, column = address(at(strip, 0)), INPUT, ROW, 0, 0, 0, 0
-            else:
-                wide = OW
-            _transform_strip(source, n, high, wide, step, row, column, address(at(outside, 0)), count, K, ahead,
+                corner, row, column, ahead = at(strip, 0), 0, 0, 0
+            _transform_strip(corner, wide * right, right, row, high, column, wide, count, K, ahead,
                              at(inputs, i * ROW), ROW, INPUTS)  # fmt: skip
             i += count
         rows = fill_rows(tiles, inputs, ROW, INPUTS)
@@ -181,18 +180,22 @@ def fused_winograd_conv2d_backward_data(  # type: ignore[no-untyped-def]
                 if E > 0:
                     fill(sums, 0.0, columns)
                     fill(at(sums, E), 0.0, columns)
+                n, th, tw = place(first, TH, TW)
+                later_n, later_th, later_tw = place(first + EARLY, TH, TW)
                 for i in range(tiles):
-                    n, row, column = _place(first + i, TH, TW)
-                    ahead = C * pixels_ahead(first + i, EARLY, TH, TW, H, W)
-                    locate(outputs, OUTPUT, address(at(dx, c)), n, H, W, C, row, column, address(nowhere))
+                    row, column = th * OUTPUT, tw * OUTPUT
+                    begins = pixel(n, th, tw, H, W)
+                    ahead = C * (pixel(later_n, later_th, later_tw, H, W) - begins)
+                    corner = at(dx, begins * C + c)
                     transform_outputs(at(products, (panel - start) * PLANES * PRODUCTS + i * PANEL), PRODUCTS, columns,
-                                      bias, outputs, ahead)  # fmt: skip
+                                      bias, corner, W * C, C, row, H, column, W, ahead)  # fmt: skip
                     if E > 0 or activation != NO_ACTIVATION:
-                        fill(nowhere, ZERO, PANEL)  # what is no pixel adds nothing
-                        locate(pixels, OUTPUT, address(at(x, c)), n, H, W, C, row, column, address(nowhere))
-                        mask_gradients(outputs, pixels, ahead, columns, scales, shifts, activation, middle, totals)
+                        mask_gradients(corner, at(x, begins * C + c), W * C, C, row, H, column, W, ahead, columns,
+                                       scales, shifts, activation, middle, totals)  # fmt: skip
                         if E > 0 and (i % SUMMED == SUMMED - 1 or i == tiles - 1):
                             flush(totals, sums, columns, E)
+                    n, th, tw = following(n, th, tw, TH, TW)
+                    later_n, later_th, later_tw = following(later_n, later_th, later_tw, TH, TW)
 
 
 @kernel
@@ -211,20 +214,17 @@ def fused_winograd_conv2d_backward_data_sums(task_sums, sums, BLOCKS, E, begin, 
 
 @kernel
 def fused_winograd_conv2d_backward_weight(  # type: ignore[no-untyped-def]
-    x, dy, scale, shift, z, slope, factor, offset, partial, inputs, gradients, products, outside, strip, activation,
+    x, dy, scale, shift, z, slope, factor, offset, partial, inputs, gradients, products, strip, activation,
     padding, H, W, C, OH, OW, K, P, G, N, TH, TW, TILES, BLOCKS, PANELS, RUNS, PARTS, INPUTS, GRADIENTS, PRODUCTS,
     begin, end,
 ):  # fmt: skip
     """A task sums one part of the blocks for PANEL input and DEPTH output channels."""
-    outputs = integers(OUTPUTS)
-    nothing = address(at(outside, 0))
     for task in range(begin, end):
         part, run, panel = task // (RUNS * PANELS), task // PANELS % RUNS, task % PANELS
         k, c = run * DEPTH, panel * PANEL
         rows, columns = at_most(DEPTH, K - k), at_most(PANEL, C - c)
         whole = (rows + SHORT - 1) // SHORT * SHORT
         start, stop = part * BLOCKS // PARTS, (part + 1) * BLOCKS // PARTS
-        fill(at(outside, 0), ZERO, DEPTH)
         if start == stop:
             fill(at(products, 0), ZERO, PLANES * PRODUCTS)
         for block in range(start, stop):
@@ -232,31 +232,32 @@ def fused_winograd_conv2d_backward_weight(  # type: ignore[no-untyped-def]
             tiles = at_most(TILES, N * TH * TW - first)
             i = 0
             while i < tiles:
-                n, row, column = _place(first + i, TH, TW)
+                n, th, tw = place(first + i, TH, TW)
+                row, column = th * OUTPUT, tw * OUTPUT
                 count = _strip_length(first + i, first + tiles, TW)
-                above, left, wide = row - padding[0], column - padding[1], count * OUTPUT + 2
-                source, image, high, step = address(at(x, c)), n, H, C
-                ahead = C * pixels_ahead(first + i, count, TH, TW, H, W)
+                above, left = row - padding[0], column - padding[1]
+                high, wide, right = H, W, C
+                corner = at(x, ((n * H + above) * W + left) * C + c)
+                ahead = C * _ahead(first + i, count, TH, TW, H, W)
                 if P > 0 or activation != NO_ACTIVATION:
-                    stage_pixels(at(x, c), ahead, at(strip, 0), H, W, C, n, above, left, INPUT, wide, columns, PANEL, P,
+                    high, wide, right = INPUT, count * OUTPUT + 2, PANEL
+                    stage_pixels(at(x, c), ahead, at(strip, 0), H, W, C, n, above, left, high, wide, columns, PANEL, P,
                                  at(scale, c), at(shift, c), activation)  # fmt: skip
-                    source, image, high, step, ahead, above, left = address(at(strip, 0)), 0, INPUT, PANEL, 0, 0, 0
-                else:
-                    wide = W
-                _transform_strip(source, image, high, wide, step, above, left, nothing, count, columns, ahead,
+                    corner, above, left, ahead = at(strip, 0), 0, 0, 0
+                _transform_strip(corner, wide * right, right, above, high, left, wide, count, columns, ahead,
                                  at(inputs, i * PANEL), PANEL, INPUTS)  # fmt: skip
-                wide = count * OUTPUT
-                source, high, step = address(at(dy, k)), OH, K
-                ahead = K * pixels_ahead(first + i, count, TH, TW, OH, OW)
+                high, wide, right = OH, OW, K
+                corner = at(dy, ((n * OH + row) * OW + column) * K + k)
+                ahead = K * _ahead(first + i, count, TH, TW, OH, OW)
                 if G > 0:
-                    stage_gradients(at(dy, k), at(z, k), ahead, at(strip, 0), OH, OW, K, n, row, column, OUTPUT, wide,
+                    high, wide, right = OUTPUT, count * OUTPUT, DEPTH
+                    stage_gradients(at(dy, k), at(z, k), ahead, at(strip, 0), OH, OW, K, n, row, column, high, wide,
                                     rows, DEPTH, at(slope, k), at(factor, k), at(offset, k))  # fmt: skip
-                    source, high, step, ahead, n, row, column = address(at(strip, 0)), OUTPUT, DEPTH, 0, 0, 0, 0
-                else:
-                    wide = OW
+                    corner, row, column, ahead = at(strip, 0), 0, 0, 0
                 for j in range(count):
-                    locate(outputs, OUTPUT, source, n, high, wide, step, row, column + j * OUTPUT, nothing)
-                    transform_gradients(outputs, rows, ahead, at(gradients, (i + j) * DEPTH), GRADIENTS)
+                    transform_gradients(at(corner, j * OUTPUT * right), wide * right, right, row, high,
+                                        column + j * OUTPUT, wide, rows, ahead, at(gradients, (i + j) * DEPTH),
+                                        GRADIENTS)  # fmt: skip
                 i += count
             for plane in range(PLANES):
                 multiply(whole, columns, tiles, at(gradients, plane * GRADIENTS), 1, DEPTH, at(inputs, plane * INPUTS),

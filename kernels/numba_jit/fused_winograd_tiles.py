@@ -11,15 +11,15 @@ from numba.extending import intrinsic
 
 from ..blocking import PANEL
 from ..fused import NO_ACTIVATION
-from ..winograd import OUTPUT, OUTPUTS
+from ..winograd import OUTPUT
 from .compiler import inline
 from .exponential import ZERO
 from .fusion import _bounds, _clamp
 from .memory import at, at_most, fill
-from .simd import LANES, FloatPointer, constant, f32, fma, masked_load, masked_store, prefetch, splat, tail_mask, zero
+from .simd import LANES, FloatPointer, constant, fma, masked_load, masked_store, prefetch, splat, tail_mask, zero
+from .winograd_tiles import SQUARE, Square
 
 L = types.int64
-AddressPointer = types.CPointer(types.int64)
 
 
 def _run_code(
@@ -128,75 +128,78 @@ def stage_gradients(  # type: ignore[no-untyped-def]
             fill(target, ZERO, columns * pitch)
 
 
-def _pointer(b: Any, places: Any, index: int, c: Any) -> Any:
-    address = b.load(b.gep(places, [constant(index)]))
-    return b.gep(b.inttoptr(address, f32.as_pointer()), [c])
-
-
 def _add_tile(b: Any, totals: Any, c: Any, mask: Any, pixel_code: Any) -> None:
-    """Add the two vectors that `pixel_code(e)` gives for every pixel to those of `totals`, row by row."""
+    """Add the two vectors that `pixel_code(i, j)` gives for every pixel to those of `totals`, row by row."""
     places = [b.gep(totals, [c]), b.gep(totals, [b.add(c, constant(PANEL))])]
     sums = [masked_load(b, place, mask) for place in places]
-    for row in range(0, OUTPUTS, OUTPUT):
-        terms = [pixel_code(row + j) for j in range(OUTPUT)]
-        for i in range(2):
-            pairs = [b.fadd(terms[0][i], terms[1][i]), b.fadd(terms[2][i], terms[3][i])]
-            sums[i] = b.fadd(sums[i], b.fadd(*pairs))
+    for i in range(OUTPUT):
+        terms = [pixel_code(i, j) for j in range(OUTPUT)]
+        for t in range(2):
+            pairs = [b.fadd(terms[0][t], terms[1][t]), b.fadd(terms[2][t], terms[3][t])]
+            sums[t] = b.fadd(sums[t], b.fadd(*pairs))
     for place, value in zip(places, sums, strict=True):
         masked_store(b, value, place, mask)
 
 
 @intrinsic
-def add_moments(typingctx, places, channels, centre, totals):  # type: ignore[no-untyped-def]
-    """Add y - centre and its square of the 4x4 pixels at `places` to the (2, PANEL) floats of `totals`."""
+def add_moments(typingctx, corner, down, right, row, high, column, wide, channels, centre, totals):  # type: ignore[no-untyped-def]
+    """Add y - centre and its square of the 4x4 pixels of a `Square` to the (2, PANEL) floats of `totals`."""
 
     def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        places, channels, centre, totals = arguments
+        *place, channels, centre, totals = arguments
+        pixels = Square(b, OUTPUT, *place)
         with cgutils.for_range_slice(b, constant(0), channels, constant(LANES)) as (c, _):
             mask = tail_mask(b, b.sub(channels, c))
+            pointers, masks = pixels.pointers(c), pixels.masks(mask)
             middle = masked_load(b, b.gep(centre, [c]), mask)
 
-            def pixel_code(e: int) -> tuple[Any, Any]:
-                deviation = b.fsub(masked_load(b, _pointer(b, places, e, c), mask), middle)
+            def pixel_code(i: int, j: int) -> tuple[Any, Any]:
+                inside = masks(i, j)
+                value = masked_load(b, pointers(i, j), inside)
+                deviation = b.select(inside, b.fsub(value, middle), zero())
                 return deviation, b.fmul(deviation, deviation)
 
             _add_tile(b, totals, c, mask, pixel_code)
         return context.get_dummy_value()
 
-    return types.void(AddressPointer, L, FloatPointer, FloatPointer), codegen
+    return types.void(*SQUARE, L, FloatPointer, FloatPointer), codegen
 
 
 @intrinsic
-def mask_gradients(typingctx, places, pixels, ahead, channels, scale, shift, activation, centre, totals):  # type: ignore[no-untyped-def]
-    """Mask the 4x4 pixels of dx at `places` by the derivative at x * scale + shift, where x stands at `pixels`.
+def mask_gradients(  # type: ignore[no-untyped-def]
+    typingctx, dx, corner, down, right, row, high, column, wide, ahead, channels, scale, shift, activation, centre,
+    totals,
+):  # fmt: skip
+    """Mask 4x4 pixels by the derivative at x * scale + shift, where x is a `Square` and dx stands as x does.
 
     Then add dx and dx * (x - centre) to the (2, PANEL) floats of `totals`. Pixels of x `ahead` are fetched early.
     """
 
     def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        places, pixels, ahead, channels, scale, shift, activation, centre, totals = arguments
+        dx, *place, ahead, channels, scale, shift, activation, centre, totals = arguments
+        pixels, gradients = Square(b, OUTPUT, *place), Square(b, OUTPUT, dx, *place[1:])
         low, high = _bounds(b, activation)
         always = splat(b, b.icmp_signed("==", activation, constant(NO_ACTIVATION)), ir.IntType(1))
         with cgutils.for_range_slice(b, constant(0), channels, constant(LANES)) as (c, _):
             mask = tail_mask(b, b.sub(channels, c))
+            pointers, targets, masks = pixels.pointers(c), gradients.pointers(c), pixels.masks(mask)
             factor, addend, middle = (masked_load(b, b.gep(item, [c]), mask) for item in (scale, shift, centre))
 
-            def pixel_code(e: int) -> tuple[Any, Any]:
-                pixel = _pointer(b, pixels, e, c)
-                prefetch(b, b.gep(pixel, [ahead]))
-                value = masked_load(b, pixel, mask)
+            def pixel_code(i: int, j: int) -> tuple[Any, Any]:
+                pointer, inside = pointers(i, j), masks(i, j)
+                prefetch(b, b.gep(pointer, [ahead]))
+                value = masked_load(b, pointer, inside)
                 before = fma(b, value, factor, addend)
                 passes = b.and_(b.fcmp_ordered(">", before, low), b.fcmp_ordered("<", before, high))
-                place = _pointer(b, places, e, c)
-                gradient = b.select(b.or_(passes, always), masked_load(b, place, mask), zero())
-                masked_store(b, gradient, place, mask)
+                target = targets(i, j)
+                gradient = b.select(b.or_(passes, always), masked_load(b, target, inside), zero())
+                masked_store(b, gradient, target, inside)
                 return gradient, b.fmul(gradient, b.fsub(value, middle))
 
             _add_tile(b, totals, c, mask, pixel_code)
         return context.get_dummy_value()
 
-    A, F = AddressPointer, FloatPointer
-    return types.void(A, A, L, L, F, F, L, F, F), codegen
+    return types.void(FloatPointer, *SQUARE, L, L, FloatPointer, FloatPointer, L, FloatPointer, FloatPointer), codegen
 
 
 @inline

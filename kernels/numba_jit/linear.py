@@ -5,9 +5,11 @@ from __future__ import annotations
 from ..blocking import PACKED, PANEL
 from .compiler import inline, kernel
 from .exponential import ZERO
-from .gemm import ACCUMULATE, ADD_BIAS, ASK_B, STORE, TILE_ROWS, Later, Panels, Rows, Store, Windows, window_gemm
 from .memory import at, at_most, copy, fill
+from .tiles import ACCUMULATE, ADD_BIAS, ASK_B, STORE, TILE_ROWS
 from .transpose import copy_rows, transpose
+from .window_gemm import Later, Panels, Rows, Store, Windows, window_gemm
+
 
 @inline
 def pack_columns(b, packed, depth, n, begin, end):  # type: ignore[no-untyped-def]

@@ -7,12 +7,12 @@ panels of output channels after the other, and transforms the products back whil
 from __future__ import annotations
 
 from ..blocking import PANEL
-from ..winograd import DEPTH, INPUT, OUTPUT, OUTPUTS, PLANES
+from ..winograd import DEPTH, OUTPUT, PLANES
 from .compiler import inline, kernel
 from .exponential import ZERO
 from .memory import at, at_most, copy, fill, floats, streams
 from .simd import LANES
-from .winograd_tiles import EARLY, SHORT, address, integers, locate, multiply_tiles, pixels_ahead
+from .winograd_tiles import EARLY, SHORT, following, multiply_tiles, pixel, place
 from .winograd_transforms import transform_inputs, transform_outputs, transform_weights, transpose_vectors
 
 TAPS = 9 * LANES * LANES  # elements of a block of transposed taps
@@ -73,36 +73,39 @@ def fill_rows(tiles, inputs, ROW, INPUTS):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _load(x, high, wide, channels, top, left, first, tiles, TH, TW, inputs, ROW, INPUTS, outside):  # type: ignore[no-untyped-def]
+def _load(x, high, wide, channels, top, left, first, tiles, TH, TW, inputs, ROW, INPUTS):  # type: ignore[no-untyped-def]
     """Transform `tiles` tiles of x, and zeros behind them up to a multiple of SHORT."""
-    places = integers(PLANES)
+    n, th, tw = place(first, TH, TW)
+    later_n, later_th, later_tw = place(first + EARLY, TH, TW)
     for i in range(tiles):
-        tile = first + i
-        n, th, tw = tile // (TH * TW), tile // TW % TH, tile % TW
-        locate(places, INPUT, address(at(x, 0)), n, high, wide, channels, th * OUTPUT - top, tw * OUTPUT - left,
-               address(at(outside, 0)))  # fmt: skip
-        ahead = channels * pixels_ahead(tile, EARLY, TH, TW, high, wide)
-        transform_inputs(places, channels, ahead, at(inputs, i * ROW), INPUTS)
+        start = pixel(n, th, tw, high, wide)
+        ahead = pixel(later_n, later_th, later_tw, high, wide) - start
+        row, column = th * OUTPUT - top, tw * OUTPUT - left
+        transform_inputs(at(x, (start - top * wide - left) * channels), wide * channels, channels, row, high, column,
+                         wide, channels, ahead * channels, at(inputs, i * ROW), INPUTS)  # fmt: skip
+        n, th, tw = following(n, th, tw, TH, TW)
+        later_n, later_th, later_tw = following(later_n, later_th, later_tw, TH, TW)
     return fill_rows(tiles, inputs, ROW, INPUTS)
 
 
 @inline
 def _store(products, PRODUCTS, bias, count, y, high, wide, channels, panel, first, tiles, TH, TW):  # type: ignore[no-untyped-def]
     """Transform the products of a panel back to pixels of y; those outside the image go nowhere."""
-    places = integers(OUTPUTS)
-    nowhere = floats(PANEL)
     columns = at_most(PANEL, channels - panel * PANEL)
     added = floats(PANEL)
     fill(added, ZERO, PANEL)
     if count > 0:
         copy(at(bias, panel * PANEL), added, columns)
+    n, th, tw = place(first, TH, TW)
+    later_n, later_th, later_tw = place(first + EARLY, TH, TW)
     for i in range(tiles):
-        tile = first + i
-        n, th, tw = tile // (TH * TW), tile // TW % TH, tile % TW
-        locate(places, OUTPUT, address(at(y, panel * PANEL)), n, high, wide, channels, th * OUTPUT, tw * OUTPUT,
-               address(nowhere))  # fmt: skip
-        ahead = channels * pixels_ahead(tile, EARLY, TH, TW, high, wide)
-        transform_outputs(at(products, i * PANEL), PRODUCTS, columns, added, places, ahead)
+        start = pixel(n, th, tw, high, wide)
+        ahead = pixel(later_n, later_th, later_tw, high, wide) - start
+        corner = at(y, start * channels + panel * PANEL)
+        transform_outputs(at(products, i * PANEL), PRODUCTS, columns, added, corner, wide * channels, channels,
+                          th * OUTPUT, high, tw * OUTPUT, wide, ahead * channels)  # fmt: skip
+        n, th, tw = following(n, th, tw, TH, TW)
+        later_n, later_th, later_tw = following(later_n, later_th, later_tw, TH, TW)
 
 
 @inline
@@ -117,7 +120,7 @@ def multiply_planes(tiles, outputs, first, last, depth, inputs, ROW, INPUTS, tra
 
 @kernel
 def winograd_conv2d_forward(  # type: ignore[no-untyped-def]
-    x, b, transformed, inputs, products, outside, y, padding, N, H, W, C, OH, OW, K, B, TH, TW, TILES, ROW, INPUTS,
+    x, b, transformed, inputs, products, y, padding, N, H, W, C, OH, OW, K, B, TH, TW, TILES, ROW, INPUTS,
     PRODUCTS, WEIGHTS, PANELS, GROUP, SPLIT, begin, end,
 ):  # fmt: skip
     """A task computes a block of tiles of y for one of SPLIT runs of groups of panels."""
@@ -125,8 +128,7 @@ def winograd_conv2d_forward(  # type: ignore[no-untyped-def]
     for task in range(begin, end):
         first, run = task // SPLIT * TILES, task % SPLIT
         tiles = at_most(TILES, N * TH * TW - first)
-        fill(at(outside, 0), ZERO, ROW)
-        rows = _load(x, H, W, C, padding[0], padding[1], first, tiles, TH, TW, inputs, ROW, INPUTS, outside)
+        rows = _load(x, H, W, C, padding[0], padding[1], first, tiles, TH, TW, inputs, ROW, INPUTS)
         for group in range(run * groups // SPLIT, (run + 1) * groups // SPLIT):
             start, stop = group * GROUP, at_most((group + 1) * GROUP, PANELS)
             multiply_planes(rows, K, start, stop, C, inputs, ROW, INPUTS, transformed, WEIGHTS, products, PRODUCTS)
@@ -137,7 +139,7 @@ def winograd_conv2d_forward(  # type: ignore[no-untyped-def]
 
 @kernel
 def winograd_conv2d_backward_data(  # type: ignore[no-untyped-def]
-    dy, transformed, inputs, products, outside, dx, padding, N, H, W, C, OH, OW, K, TH, TW, TILES, ROW, INPUTS,
+    dy, transformed, inputs, products, dx, padding, N, H, W, C, OH, OW, K, TH, TW, TILES, ROW, INPUTS,
     PRODUCTS, WEIGHTS, PANELS, GROUP, SPLIT, begin, end,
 ):  # fmt: skip
     """The same for a block of tiles of dx."""
@@ -145,8 +147,7 @@ def winograd_conv2d_backward_data(  # type: ignore[no-untyped-def]
     for task in range(begin, end):
         first, run = task // SPLIT * TILES, task % SPLIT
         tiles = at_most(TILES, N * TH * TW - first)
-        fill(at(outside, 0), ZERO, ROW)
-        rows = _load(dy, OH, OW, K, 2 - padding[0], 2 - padding[1], first, tiles, TH, TW, inputs, ROW, INPUTS, outside)
+        rows = _load(dy, OH, OW, K, 2 - padding[0], 2 - padding[1], first, tiles, TH, TW, inputs, ROW, INPUTS)
         for group in range(run * groups // SPLIT, (run + 1) * groups // SPLIT):
             start, stop = group * GROUP, at_most((group + 1) * GROUP, PANELS)
             multiply_planes(rows, C, start, stop, K, inputs, ROW, INPUTS, transformed, WEIGHTS, products, PRODUCTS)

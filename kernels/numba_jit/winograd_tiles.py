@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -12,7 +13,7 @@ from ..blocking import PANEL
 from ..winograd import OUTPUT
 from .compiler import inline
 from .memory import at, at_most
-from .simd import LANES, VECTOR, FloatPointer, constant, fma, i64, prefetch, splat, zero
+from .simd import LANES, VECTOR, FloatPointer, constant, fma, i1, i64, prefetch, splat, zero
 
 TALL, MIDDLE, SHORT = (12, 8, 4) if LANES == 16 else (4, 4, 4)
 """Rows of the register tiles of a product."""
@@ -98,52 +99,75 @@ def _store(builder: Any, value: Any, pointer: Any) -> None:
     builder.store(value, builder.bitcast(pointer, VECTOR.as_pointer())).align = 4
 
 
-@intrinsic(prefer_literal=True)
-def integers(typingctx, count):  # type: ignore[no-untyped-def]
-    """Pointer to `count` (a constant) int64 numbers on the stack, not initialised."""
+def behind(b: Any, pointer: Any, elements: Any) -> Any:
+    """The pointer `elements` further, as a value whose origin LLVM does not know.
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        with builder.goto_entry_block():
-            memory = builder.alloca(ir.ArrayType(i64, count.literal_value))
-        memory.align = 64
-        return builder.bitcast(memory, i64.as_pointer())
-
-    return types.CPointer(types.int64)(count), codegen
-
-
-@intrinsic
-def address(typingctx, pointer):  # type: ignore[no-untyped-def]
-    """A pointer as an integer."""
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return builder.ptrtoint(values[0], i64)
-
-    return types.int64(pointer), codegen
-
-
-@inline
-def locate(places, size, start, image, high, wide, channels, row, column, outside):  # type: ignore[no-untyped-def]
-    """places[i, j] = the address of pixel (row + i, column + j), or `outside`; size x size of them.
-
-    `start` is the address of the first of the images of high x wide pixels.
+    Else it would keep each of some 36 pointers of a tile on the stack and step them from tile to tile.
     """
-    pixel = channels * 4
-    corner = start + ((image * high + row) * wide + column) * pixel
-    for i in range(size):
-        inside = 0 <= row + i < high
-        for j in range(size):
-            found = corner + (i * wide + j) * pixel
-            places[i * size + j] = found if inside and 0 <= column + j < wide else outside
+    moved = b.gep(pointer, [elements])
+    return b.asm(ir.FunctionType(moved.type, [moved.type]), "", "=r,0", [moved], False)
+
+
+class Square:
+    """size x size pixels of an image, for code being built: their places, and masks of those inside the image.
+
+    Pixel (i, j) stands ``i * down + j * right`` elements behind `corner`, which is pixel (`row`, `column`) of an image
+    of `high` x `wide` pixels and may lie outside of it.
+    """
+
+    def __init__(
+        self, b: Any, size: int, corner: Any, down: Any, right: Any, row: Any, high: Any, column: Any, wide: Any
+    ) -> None:
+        self.b, self.corner, self.down, self.right = b, corner, down, right
+        self.rows = [self._inside(row, i, high) for i in range(size)]
+        self.columns = [self._inside(column, j, wide) for j in range(size)]
+        self.whole = b.and_(b.and_(self.rows[0], self.rows[-1]), b.and_(self.columns[0], self.columns[-1]))
+
+    def _inside(self, first: Any, index: int, count: Any) -> Any:
+        return self.b.icmp_unsigned("<", self.b.add(first, constant(index)), count)
+
+    def pointers(self, c: Any) -> Callable[[int, int], Any]:
+        """Where channel `c` of pixel (i, j) stands, or would stand: a function of (i, j)."""
+        b, size = self.b, len(self.rows)
+        rows = [behind(b, self.corner, b.add(c, b.mul(self.down, constant(i)))) for i in range(size)]
+        return lambda i, j: b.gep(rows[i], [b.mul(self.right, constant(j))])
+
+    def masks(self, mask: Any) -> Callable[[int, int], Any]:
+        """`mask` for pixels inside the image, nothing for those outside: a function of (i, j)."""
+        b = self.b
+        rows = [b.and_(mask, splat(b, inside, i1)) for inside in self.rows]
+        columns = [splat(b, inside, i1) for inside in self.columns]
+        return lambda i, j: b.and_(rows[i], columns[j])
+
+
+Integer = types.int64
+SQUARE = (FloatPointer, *[Integer] * 6)
+"""Types of what a `Square` is built of."""
 
 
 @inline
-def pixels_ahead(tile, tiles, TH, TW, high, wide):  # type: ignore[no-untyped-def]
-    """How many pixels of the images there are from a tile to the one that is `tiles` later: what to fetch early."""
-    later = tile + tiles
-    image, row, column = tile // (TH * TW), tile // TW % TH, tile % TW
-    later_image, later_row, later_column = later // (TH * TW), later // TW % TH, later % TW
-    rows = (later_image - image) * high + (later_row - row) * OUTPUT
-    return rows * wide + (later_column - column) * OUTPUT
+def place(tile, TH, TW):  # type: ignore[no-untyped-def]
+    """Image, row and column, in tiles, of a tile."""
+    return tile // (TH * TW), tile // TW % TH, tile % TW
+
+
+@inline
+def following(n, th, tw, TH, TW):  # type: ignore[no-untyped-def]
+    """The place of the tile behind one."""
+    tw += 1
+    if tw == TW:
+        tw = 0
+        th += 1
+    if th == TH:
+        th = 0
+        n += 1
+    return n, th, tw
+
+
+@inline
+def pixel(n, th, tw, high, wide):  # type: ignore[no-untyped-def]
+    """How many pixels stand before a tile's first output in images of high x wide pixels."""
+    return (n * high + th * OUTPUT) * wide + tw * OUTPUT
 
 
 @inline

@@ -6,6 +6,9 @@ shared between the points p and -p.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import product
 from typing import Any
 
 from llvmlite import ir
@@ -19,7 +22,6 @@ from .simd import (
     VECTOR,
     FloatPointer,
     constant,
-    f32,
     fma,
     i32,
     masked_load,
@@ -28,11 +30,11 @@ from .simd import (
     streaming_store,
     tail_mask,
 )
+from .winograd_tiles import SQUARE, Square, behind
 
 PP, QQ = P * P, Q * Q
 KERNEL = 3
 Integer = types.int64
-AddressPointer = types.CPointer(types.int64)
 
 
 class _Vector:
@@ -55,34 +57,45 @@ class _Vector:
         return _Vector(self.b, fma(self.b, _constant(factor), other.value, self.value))
 
 
+Element = Callable[[int], _Vector]
+Parts = tuple[Callable[[Element], dict[int, _Vector]], ...]
+
+
 def _constant(number: float) -> ir.Constant:
     return ir.Constant(VECTOR, [number] * LANES)
 
 
-def _inputs(d: list[_Vector]) -> list[_Vector]:
-    """B^T d."""
-    even_p, odd_p = d[4].plus(-QQ, d[2]), (P * d[3]).plus(-P * QQ, d[1])
-    even_q, odd_q = d[4].plus(-PP, d[2]), (Q * d[3]).plus(-Q * PP, d[1])
-    return [
-        d[4].plus(-(PP + QQ), d[2]).plus(PP * QQ, d[0]), even_p + odd_p, even_p - odd_p, even_q + odd_q, even_q - odd_q,
-        d[5].plus(-(PP + QQ), d[3]).plus(PP * QQ, d[1]),
-    ]  # fmt: skip
+def _around(even: _Vector, odd: _Vector, first: int) -> dict[int, _Vector]:
+    """The rows of the points p and -p."""
+    return {first: even + odd, first + 1: even - odd}
 
 
-def _outputs(m: list[_Vector]) -> list[_Vector]:
-    """A^T m."""
-    even_p, odd_p, even_q, odd_q = m[1] + m[2], m[1] - m[2], m[3] + m[4], m[3] - m[4]
-    return [
-        m[0] + (even_p + even_q), (P * odd_p).plus(Q, odd_q), (PP * even_p).plus(QQ, even_q),
-        m[5].plus(P * PP, odd_p).plus(Q * QQ, odd_q),
-    ]  # fmt: skip
+# B^T d, A^T m and A g in parts, each of which gives the rows that share their sums and reads only what they need.
+_INPUTS: Parts = (
+    lambda d: {0: d(4).plus(-(PP + QQ), d(2)).plus(PP * QQ, d(0))},
+    lambda d: _around(d(4).plus(-QQ, d(2)), (P * d(3)).plus(-P * QQ, d(1)), 1),
+    lambda d: _around(d(4).plus(-PP, d(2)), (Q * d(3)).plus(-Q * PP, d(1)), 3),
+    lambda d: {5: d(5).plus(-(PP + QQ), d(3)).plus(PP * QQ, d(1))},
+)
+_GRADIENTS: Parts = (
+    lambda g: {0: g(0)},
+    lambda g: _around(g(0).plus(PP, g(2)), (P * g(1)).plus(P * PP, g(3)), 1),
+    lambda g: _around(g(0).plus(QQ, g(2)), (Q * g(1)).plus(Q * QQ, g(3)), 3),
+    lambda g: {5: g(3)},
+)
 
 
-def _gradients(g: list[_Vector]) -> list[_Vector]:
-    """A g."""
-    even_p, odd_p = g[0].plus(PP, g[2]), (P * g[1]).plus(P * PP, g[3])
-    even_q, odd_q = g[0].plus(QQ, g[2]), (Q * g[1]).plus(Q * QQ, g[3])
-    return [g[0], even_p + odd_p, even_p - odd_p, even_q + odd_q, even_q - odd_q, g[3]]
+def _even_outputs(m: Element) -> dict[int, _Vector]:
+    even_p, even_q = m(1) + m(2), m(3) + m(4)
+    return {0: m(0) + (even_p + even_q), 2: (PP * even_p).plus(QQ, even_q)}
+
+
+def _odd_outputs(m: Element) -> dict[int, _Vector]:
+    odd_p, odd_q = m(1) - m(2), m(3) - m(4)
+    return {1: (P * odd_p).plus(Q, odd_q), 3: m(5).plus(P * PP, odd_p).plus(Q * QQ, odd_q)}
+
+
+_OUTPUTS: Parts = (_even_outputs, _odd_outputs)
 
 
 def _weights(g: list[_Vector]) -> list[_Vector]:
@@ -107,6 +120,23 @@ def _twice(transform: Any, size: int, element: Any) -> list[_Vector]:
     return [value for i in range(len(columns[0])) for value in transform([column[i] for column in columns])]
 
 
+def _twice_in_parts(parts: Parts, size: int, element: Any) -> Iterator[tuple[int, dict[int, _Vector]]]:
+    """Rows of ``T d T^T`` and their numbers, where d is size x size and `element(i, j)` loads a vector of it.
+
+    Elements are loaded again for each part, so that all that is alive fits the registers. That lasts as long as values
+    are stored as they come: LLVM moves no load across a store that may write what it reads.
+    """
+    for part in parts:
+        columns = [part(partial(_swapped, element, j)) for j in range(size)]
+        for i in columns[0]:
+            row = [column[i] for column in columns]
+            yield i, {j: value for again in parts for j, value in again(row.__getitem__).items()}
+
+
+def _swapped(element: Any, j: int, i: int) -> _Vector:
+    return element(i, j)
+
+
 def _load(b: Any, pointer: Any) -> _Vector:
     value = b.load(b.bitcast(pointer, VECTOR.as_pointer()))
     value.align = 4
@@ -126,67 +156,81 @@ def _strided(b: Any, pointer: Any, stride: Any, index: int) -> Any:
     return b.gep(pointer, [b.mul(stride, constant(index))])
 
 
-def _gather_code(transform: Any, size: int) -> Any:
-    """Code of ``(places, channels, planes, plane)``: size x size pixels at addresses to planes."""
+def _gather_code(parts: Parts, size: int, fresh: int) -> Any:
+    """Code that transforms a square of pixels to planes; pixels from row `fresh` on may be new to the cache."""
 
     def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        places, channels, ahead, planes, plane = arguments
+        *place, channels, ahead, planes, plane = arguments
+        pixels = Square(b, size, *place)
         with _vectors(b, channels) as loop:
             c = b.mul(loop.index, constant(LANES))
             mask = tail_mask(b, b.sub(channels, c))
+            pointers = pixels.pointers(c)
+            for i, j in product(range(fresh, size), range(size - OUTPUT, size)):
+                prefetch(b, b.gep(pointers(i, j), [ahead]))
 
-            def pixel(i: int, j: int) -> _Vector:
-                address = b.load(b.gep(places, [constant(i * size + j)]))
-                pointer = b.gep(b.inttoptr(address, f32.as_pointer()), [c])
-                if j >= size - OUTPUT:
-                    prefetch(b, b.gep(pointer, [ahead]))
-                return _Vector(b, masked_load(b, pointer, mask))
+            def transform(masked: Any) -> None:
+                def pixel(i: int, j: int) -> _Vector:
+                    return _Vector(b, masked_load(b, pointers(i, j), masked(i, j)))
 
-            target = b.gep(planes, [c])
-            for e, value in enumerate(_twice(transform, size, pixel)):
-                _store(b, value, _strided(b, target, plane, e))
+                for i, row in _twice_in_parts(parts, size, pixel):
+                    target = behind(b, planes, b.add(c, b.mul(plane, constant(i * INPUT))))
+                    for j, value in row.items():
+                        _store(b, value, _strided(b, target, plane, j))
+
+            with b.if_else(pixels.whole) as (inner, border):
+                with inner:
+                    transform(lambda i, j: mask)
+                with border:
+                    transform(pixels.masks(mask))
         return context.get_dummy_value()
 
-    return types.void(AddressPointer, Integer, Integer, FloatPointer, Integer), codegen
+    return types.void(*SQUARE, Integer, Integer, FloatPointer, Integer), codegen
 
 
 @intrinsic
-def transform_inputs(typingctx, places, channels, ahead, planes, plane):  # type: ignore[no-untyped-def]
-    """planes = B^T d B of the 6x6 pixels at the addresses `places`; planes are `plane` elements apart.
+def transform_inputs(typingctx, corner, down, right, row, high, column, wide, channels, ahead, planes, plane):  # type: ignore[no-untyped-def]
+    """planes = B^T d B of the 6x6 pixels of a `Square`; planes are `plane` elements apart.
 
     Whole vectors of planes are written: zeros behind the last channel. Pixels `ahead` are fetched into the cache.
     """
-    return _gather_code(_inputs, INPUT)
+    return _gather_code(_INPUTS, INPUT, 1)
 
 
 @intrinsic
-def transform_gradients(typingctx, places, channels, ahead, planes, plane):  # type: ignore[no-untyped-def]
-    """planes = A g A^T of the 4x4 pixels at the addresses `places`, as `transform_inputs` does it."""
-    return _gather_code(_gradients, OUTPUT)
+def transform_gradients(typingctx, corner, down, right, row, high, column, wide, channels, ahead, planes, plane):  # type: ignore[no-untyped-def]
+    """planes = A g A^T of the 4x4 pixels of a `Square`, as `transform_inputs` does it."""
+    return _gather_code(_GRADIENTS, OUTPUT, 0)
 
 
 @intrinsic
-def transform_outputs(typingctx, planes, plane, channels, bias, places, ahead):  # type: ignore[no-untyped-def]
-    """The 4x4 pixels at the addresses `places` = A^T m A + bias of 36 planes, whose vectors are read whole.
+def transform_outputs(typingctx, planes, plane, channels, bias, corner, down, right, row, high, column, wide, ahead):  # type: ignore[no-untyped-def]
+    """The 4x4 pixels of a `Square` = A^T m A + bias of 36 planes, whose vectors are read whole.
 
     Pixels that are `ahead` are fetched into the cache, for a store waits for its line.
     """
 
     def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        planes, plane, channels, bias, places, ahead = arguments
+        planes, plane, channels, bias, *place, ahead = arguments
+        pixels = Square(b, OUTPUT, *place)
         with _vectors(b, channels) as loop:
             c = b.mul(loop.index, constant(LANES))
-            mask = tail_mask(b, b.sub(channels, c))
-            source = b.gep(planes, [c])
+            masks = pixels.masks(tail_mask(b, b.sub(channels, c)))
+            pointers = pixels.pointers(c)
+            for i, j in product(range(OUTPUT), range(OUTPUT)):
+                prefetch(b, b.gep(pointers(i, j), [ahead]), writing=True)
             added = _load(b, b.gep(bias, [c]))
-            values = _twice(_outputs, INPUT, lambda i, j: _load(b, _strided(b, source, plane, i * INPUT + j)))
-            for e, value in enumerate(values):
-                pointer = b.gep(b.inttoptr(b.load(b.gep(places, [constant(e)])), f32.as_pointer()), [c])
-                prefetch(b, b.gep(pointer, [ahead]), writing=True)
-                masked_store(b, (value + added).value, pointer, mask)
+            sources = [behind(b, planes, b.add(c, b.mul(plane, constant(i * INPUT)))) for i in range(INPUT)]
+
+            def element(i: int, j: int) -> _Vector:
+                return _load(b, _strided(b, sources[i], plane, j))
+
+            for i, row in _twice_in_parts(_OUTPUTS, INPUT, element):
+                for j, value in row.items():
+                    masked_store(b, (value + added).value, pointers(i, j), masks(i, j))
         return context.get_dummy_value()
 
-    return types.void(FloatPointer, Integer, Integer, FloatPointer, AddressPointer, Integer), codegen
+    return types.void(FloatPointer, Integer, Integer, FloatPointer, *SQUARE, Integer), codegen
 
 
 @intrinsic

@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 from ..blocking import BLOCK, PANEL
-from ..winograd import DEPTH, INPUT, OUTPUT, OUTPUTS, PLANES
+from ..winograd import DEPTH, OUTPUT, PLANES
 from .compiler import inline, kernel
 from .exponential import ZERO
 from .memory import at, at_most, copy, fill
 from .simd import LANES
-from .winograd_tiles import EARLY, SHORT, address, integers, locate, multiply, pixels_ahead
+from .winograd_tiles import EARLY, SHORT, following, multiply, pixel, place
 from .winograd_transforms import transform_gradients, transform_inputs, transform_weight_gradients
 
 
 @inline
 def _load(  # type: ignore[no-untyped-def]
-    x, dy, H, W, C, OH, OW, K, top, left, c, k, first, tiles, TH, TW, inputs, INPUTS, gradients, GRADIENTS, outside
+    x, dy, H, W, C, OH, OW, K, top, left, c, k, first, tiles, TH, TW, inputs, INPUTS, gradients, GRADIENTS
 ):
     """Transform PANEL channels of x from c on and DEPTH channels of dy from k on, of `tiles` tiles."""
-    pixels, places = integers(PLANES), integers(OUTPUTS)
-    nothing = address(at(outside, 0))
+    columns, rows = at_most(PANEL, C - c), at_most(DEPTH, K - k)
+    n, th, tw = place(first, TH, TW)
+    later_n, later_th, later_tw = place(first + EARLY, TH, TW)
     for i in range(tiles):
-        tile = first + i
-        n, row, column = tile // (TH * TW), tile // TW % TH * OUTPUT, tile % TW * OUTPUT
-        locate(pixels, INPUT, address(at(x, c)), n, H, W, C, row - top, column - left, nothing)
-        ahead = C * pixels_ahead(tile, EARLY, TH, TW, H, W)
-        transform_inputs(pixels, at_most(PANEL, C - c), ahead, at(inputs, i * PANEL), INPUTS)
-        locate(places, OUTPUT, address(at(dy, k)), n, OH, OW, K, row, column, nothing)
-        ahead = K * pixels_ahead(tile, EARLY, TH, TW, OH, OW)
-        transform_gradients(places, at_most(DEPTH, K - k), ahead, at(gradients, i * DEPTH), GRADIENTS)
+        row, column = th * OUTPUT, tw * OUTPUT
+        start = pixel(n, th, tw, H, W)
+        ahead = pixel(later_n, later_th, later_tw, H, W) - start
+        transform_inputs(at(x, (start - top * W - left) * C + c), W * C, C, row - top, H, column - left, W, columns,
+                         ahead * C, at(inputs, i * PANEL), INPUTS)  # fmt: skip
+        start = pixel(n, th, tw, OH, OW)
+        ahead = pixel(later_n, later_th, later_tw, OH, OW) - start
+        transform_gradients(at(dy, start * K + k), OW * K, K, row, OH, column, OW, rows, ahead * K,
+                            at(gradients, i * DEPTH), GRADIENTS)  # fmt: skip
+        n, th, tw = following(n, th, tw, TH, TW)
+        later_n, later_th, later_tw = following(later_n, later_th, later_tw, TH, TW)
 
 
 @kernel
 def winograd_conv2d_backward_weight(  # type: ignore[no-untyped-def]
-    x, dy, partial, inputs, gradients, products, outside, padding, H, W, C, OH, OW, K, N, TH, TW, TILES, BLOCKS,
+    x, dy, partial, inputs, gradients, products, padding, H, W, C, OH, OW, K, N, TH, TW, TILES, BLOCKS,
     PANELS, RUNS, PARTS, INPUTS, GRADIENTS, PRODUCTS, begin, end,
 ):  # fmt: skip
     """A task sums one part of the blocks for PANEL input and DEPTH output channels."""
@@ -42,14 +46,13 @@ def winograd_conv2d_backward_weight(  # type: ignore[no-untyped-def]
         rows, columns = at_most(DEPTH, K - k), at_most(PANEL, C - c)
         whole = (rows + SHORT - 1) // SHORT * SHORT
         start, stop = part * BLOCKS // PARTS, (part + 1) * BLOCKS // PARTS
-        fill(at(outside, 0), ZERO, DEPTH)
         if start == stop:
             fill(at(products, 0), ZERO, PLANES * PRODUCTS)
         for block in range(start, stop):
             first = block * TILES
             tiles = at_most(TILES, N * TH * TW - first)
             _load(x, dy, H, W, C, OH, OW, K, padding[0], padding[1], c, k, first, tiles, TH, TW, inputs, INPUTS,
-                  gradients, GRADIENTS, outside)  # fmt: skip
+                  gradients, GRADIENTS)  # fmt: skip
             for plane in range(PLANES):
                 multiply(whole, columns, tiles, at(gradients, plane * GRADIENTS), 1, DEPTH, at(inputs, plane * INPUTS),
                          at(products, plane * PRODUCTS), block - start)  # fmt: skip

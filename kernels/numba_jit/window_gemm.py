@@ -1,0 +1,203 @@
+"""Matrix product of one task whose first matrix is scattered: windows of images, or parts of larger matrices.
+
+The second matrix comes in panels of `PANEL` columns. While a product is computed, what will be needed next is brought
+closer, line by line: no processor sees by itself that a next block of images will be read.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ..blocking import PANEL
+from .compiler import inline
+from .memory import at, at_most
+from .simd import LANES
+from .tiles import ASK_B_LATER, EVEN, NARROW_ROWS, TILE_ROWS, WINDOW_ROWS, window_tile
+
+LINE = 16  # floats of a cache line
+
+
+class Windows(NamedTuple):
+    """Matrix A, whose rows are scattered over runs: run t of row i is at ``a + places[i] + shifts[t]``.
+
+    A run has `length` elements that are `step` apart. All windows of an image share their shifts.
+    """
+
+    a: Any
+    places: Any
+    step: Any
+    runs: Any
+    shifts: Any
+    length: Any
+
+
+class Panels(NamedTuple):
+    """Matrix B in panels of `PANEL` columns: panel j begins at ``b + j * panel``, its rows are `row` apart."""
+
+    b: Any
+    panel: Any
+    row: Any
+
+
+class Rows(NamedTuple):
+    """Matrix C in panels: row i of panel j begins at ``c + j * panel + places[i]``."""
+
+    c: Any
+    places: Any
+    panel: Any
+
+
+class Store(NamedTuple):
+    """What happens to a result: STORE it, ADD_BIAS, or ACCUMULATE it in C; `streams`: write it around the caches.
+
+    Then all vectors of C must be whole and aligned.
+    """
+
+    mode: Any
+    streams: Any
+
+
+class Later(NamedTuple):
+    """Two runs of cache lines that will be needed next, asked for meanwhile: where they begin, and how many."""
+
+    first: Any
+    first_lines: Any
+    second: Any
+    second_lines: Any
+
+
+class Tile(NamedTuple):
+    """What a tile reads and writes: places of its rows in A, vectors of a panel of B, its rows of C, the bias.
+
+    From `line` on it asks for cache lines that are `step` floats apart.
+    """
+
+    places: Any
+    b: Any
+    b_row: Any
+    c: Any
+    c_places: Any
+    bias: Any
+    line: Any
+    step: Any
+
+
+@inline
+def _next_line(later, asked):  # type: ignore[no-untyped-def]
+    """Where a tile goes on asking for lines after so many, and how far apart: 0 when all have been asked for."""
+    if asked < later.first_lines:
+        return at(later.first, asked * LINE), LINE
+    if asked - later.first_lines < later.second_lines:
+        return at(later.second, (asked - later.first_lines) * LINE), LINE
+    return later.first, 0
+
+
+@inline
+def _gap(places, left, rows):  # type: ignore[no-untyped-def]
+    """How far apart the places of a whole tile of `rows` are, or 0 if they are not equally far.
+
+    Nowhere may they be closer than the first two.
+    """
+    if left < rows:
+        return 0
+    first = places[1] - places[0]
+    return first if places[rows - 1] - places[0] == (rows - 1) * first else 0
+
+
+@inline
+def _tile(windows, panel, rows, i, later, asked):  # type: ignore[no-untyped-def]
+    """The tile of row i on; `panel` is (b, row, c, bias) of the panel's vectors."""
+    line, step = _next_line(later, asked)
+    b, b_row, c, bias = panel
+    return Tile(at(windows.places, i), b, b_row, c, at(rows.places, i), bias, line, step)
+
+
+@inline
+def _wide_rows(asks, m, columns, windows, panel, rows, store, later, asked):  # type: ignore[no-untyped-def]
+    """All rows of A against two vectors of a panel; returns how many lines have been asked for in all."""
+    i = 0
+    while i < m:
+        left, height = m - i, TILE_ROWS
+        tile = _tile(windows, panel, rows, i, later, asked)
+        if _gap(tile.places, left, TILE_ROWS) == 1:
+            window_tile(TILE_ROWS, 2, TILE_ROWS, 1, asks, left, columns, windows, store, tile)
+        elif left > WINDOW_ROWS:
+            window_tile(TILE_ROWS, 2, 1, 0, asks, left, columns, windows, store, tile)
+        else:
+            height = WINDOW_ROWS
+            window_tile(WINDOW_ROWS, 2, 1, 0, asks, left, columns, windows, store, tile)
+        asked += windows.runs * windows.length
+        i += height
+    return asked
+
+
+@inline
+def _narrow_rows(asks, m, columns, windows, panel, rows, store, later, asked):  # type: ignore[no-untyped-def]
+    """The same for one vector: every product needs a load, which leaves none to spare for addresses."""
+    i = 0
+    while i < m:
+        left, height = m - i, TILE_ROWS
+        tile = _tile(windows, panel, rows, i, later, asked)
+        gap = _gap(tile.places, left, TILE_ROWS)
+        if gap == 3 and _gap(tile.places, left, NARROW_ROWS) == 3:
+            height = NARROW_ROWS
+            window_tile(NARROW_ROWS, 1, NARROW_ROWS, 3, 0, left, columns, windows, store, tile)
+        elif gap == 1:
+            window_tile(TILE_ROWS, 1, TILE_ROWS, 1, asks, left, columns, windows, store, tile)
+        elif gap > 0:
+            window_tile(TILE_ROWS, 1, 1, EVEN, asks, left, columns, windows, store, tile)
+        elif left > WINDOW_ROWS:
+            window_tile(TILE_ROWS, 1, 1, 0, asks, left, columns, windows, store, tile)
+        else:
+            height = WINDOW_ROWS
+            window_tile(WINDOW_ROWS, 1, 1, 0, asks, left, columns, windows, store, tile)
+        asked += windows.runs * windows.length
+        i += height
+    return asked
+
+
+@inline
+def window_gemm(asks, m, n, windows, panels, rows, store, bias, later):  # type: ignore[no-untyped-def]
+    """C[m, n] = A B for the matrices `windows`, `panels` and `rows`; `bias` points to n numbers, read with ADD_BIAS.
+
+    `asks` is a literal, see `window_tile`: B where it is not in the first cache, A where a step is a line and more.
+    Places of A ascend, and consecutive ones are nowhere closer than the first two of a tile.
+    """
+    asked = 0
+    for j in range(0, n, PANEL):
+        k = 0
+        while k < at_most(n - j, PANEL):
+            columns = at_most(at_most(n - j, PANEL) - k, 2 * LANES)
+            panel = (at(panels.b, j // PANEL * panels.panel + k), panels.row,
+                     at(rows.c, j // PANEL * rows.panel + k), at(bias, j + k))  # fmt: skip
+            if columns > LANES:
+                asked = _wide_rows(asks, m, columns, windows, panel, rows, store, later, asked)
+            else:
+                asked = _narrow_rows(asks, m, columns, windows, panel, rows, store, later, asked)
+            k += columns
+
+
+@inline
+def _ascends(places, first, count):  # type: ignore[no-untyped-def]
+    return places[first + count - 1] - places[first] == count - 1
+
+
+@inline
+def few_rows(m, n, windows):  # type: ignore[no-untyped-def]
+    """Whether `few_rows_gemm` can multiply: nine rows in threes, or few columns and 27 rows in nines, side by side."""
+    if LANES < 16 or n > 2 * LANES:
+        return False
+    p = windows.places
+    if m == 9:
+        return _ascends(p, 0, 3) and _ascends(p, 3, 3) and _ascends(p, 6, 3)
+    return m == 27 and n <= LANES and _ascends(p, 0, 9) and _ascends(p, 9, 9) and _ascends(p, 18, 9)
+
+
+@inline
+def few_rows_gemm(m, n, windows, panels, rows, store, bias, later):  # type: ignore[no-untyped-def]
+    """As `window_gemm`, in one tile: the taps of a 3x3 kernel over 1 or 3 channels."""
+    tile = _tile(windows, (panels.b, panels.row, rows.c, bias), rows, 0, later, 0)
+    if m == 9:
+        window_tile(9, 2, 3, 1, ASK_B_LATER, m, n, windows, store, tile)
+    else:
+        window_tile(27, 1, 9, 1, ASK_B_LATER, m, n, windows, store, tile)
