@@ -142,17 +142,13 @@ def run_compiled(binding: Binding, memory: dict[str, np.ndarray], backend: str, 
     temporaries, owners = place_temporaries(binding, threads, allocate)
     arguments = np.repeat(binding.block[None], len(temporaries), axis=0)
     own = len(binding.op.arrays)
-    arguments[:, :own] = [_address(memory[array.name]) for array in binding.op.arrays]
+    arguments[:, :own] = runtime.addresses([memory[array.name] for array in binding.op.arrays])
     arguments[:, own : own + temporaries.shape[1]] = temporaries
     nodes = binding.nodes(backend).copy()
-    nodes[:, 1] = _address(arguments)
+    nodes[:, 1] = runtime.addresses([arguments])
     nodes[:, 2] = arguments.shape[1] if len(arguments) > 1 else 0
     runtime.run(nodes, threads)
     del owners  # not before the kernels have ended
-
-
-def _address(array: np.ndarray) -> int:
-    return array.__array_interface__["data"][0]
 
 
 _arena = threading.local()
@@ -185,7 +181,7 @@ def place_temporaries(
     offsets, size = binding.placed(threads)
     if allocate is None:
         arena = _arena_memory(size)
-        return offsets + _address(arena), (arena,)
+        return offsets + runtime.addresses([arena]), (arena,)
     owners: dict[str, np.ndarray] = {}
     addresses = offsets.copy()
     shared = len(binding.op.algorithms[binding.algorithm].workspace)
@@ -194,7 +190,7 @@ def place_temporaries(
             name = array.name if i < shared else f"{array.name}#{worker}"
             if name not in owners:
                 owners[name] = allocate(name, shape, DTYPES[array.dtype])
-            addresses[worker, i] = _address(owners[name])
+            [addresses[worker, i]] = runtime.addresses([owners[name]])
     return addresses, list(owners.values())
 
 

@@ -12,6 +12,7 @@ Any number of Python threads may run plans at the same time. `pool.h` holds the 
 """
 import os
 
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
 
@@ -45,6 +46,17 @@ if hasattr(os, "register_at_fork"):
 def usable_threads(int64_t threads):
     """How many of `threads` a plan started here would use: one in a forked child or in a build without threads."""
     return 1 if forked or not NNFAST_THREADED else threads
+
+
+def addresses(arrays):
+    """The addresses of C-contiguous arrays, as a list."""
+    cdef Py_buffer view
+    found = []
+    for array in arrays:
+        PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
+        found.append(<int64_t> view.buf)
+        PyBuffer_Release(&view)
+    return found
 
 
 def run(const int64_t[:, ::1] nodes, int64_t threads):

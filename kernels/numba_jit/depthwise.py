@@ -56,7 +56,7 @@ def depthwise_conv2d_forward(  # type: ignore[no-untyped-def]
     window = (R, S, stride[0], stride[1], dilation[0], dilation[1])
     for task in range(begin, end):
         band = band_of(task, N, OH, IMAGES, BAND, BANDS)
-        result = batch(at(y, 0), N, OH, OW, K)
+        result = batch(at(y, 0), N, OH, OW, K, H * W)
         forward((at(x, 0), H, W), window, padding, (at(packed, 0), K), (at(b, 0), B), result, band, (), ())
 
 
@@ -68,7 +68,7 @@ def depthwise_conv2d_backward_data(  # type: ignore[no-untyped-def]
     window = (R, S, stride[0], stride[1], dilation[0], dilation[1])
     for task in range(begin, end):
         band = band_of(task, N, H, IMAGES, BAND, BANDS)
-        result = batch(at(dx, 0), N, H, W, K)
+        result = batch(at(dx, 0), N, H, W, K, OH * OW)
         backward_data((at(dy, 0), OH, OW), window, padding, (at(packed, 0), K), result, band, (), ())
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from numba import types
 from numba.extending import intrinsic
 
-from .depthwise_rows import Ahead, L, Lanes, Values, Window, loop, rotate, rows_of, unpack
+from .depthwise_rows import Ahead, L, Lanes, Values, Window, loop, rotate, unpack
 from .depthwise_vectors import inside
 from .simd import Accumulator, constant, fma, zero
 
@@ -129,7 +129,7 @@ def correlate(typingctx, taps, stride, channel, image, window, stretch, gradient
 
 def rows_of_correlate(taps: int, stride: int) -> int:
     """Rows of gradients of a stretch: as many as leave registers for all sums."""
-    return rows_of(taps, stride) if taps == 3 else 1
+    return (4 if stride == 1 else 2) if taps == 3 else 1
 
 
 def _correlate(

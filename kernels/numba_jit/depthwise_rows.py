@@ -102,9 +102,9 @@ class Window:
         return self.source.load(offset, self.masks[row])
 
 
-def rows_of(taps: int, stride: int) -> int:
-    """Rows of a stretch: as many as leave registers for the weights, or for their sums."""
-    return 4 if taps == 3 and stride == 1 else 2
+def rows_of(taps: int) -> int:
+    """Rows of a stretch: as many as leave registers for the weights."""
+    return 4 if taps == 3 else 2
 
 
 def loop(b: Any, start: Any, stop: Any) -> Any:
@@ -157,7 +157,7 @@ def _slide(
     rows: Values, load: Values, out: Any,
 ) -> None:  # fmt: skip
     """Step t meets `stride` new columns; sums[row][q] belongs to output column t - q, and the oldest is complete."""
-    b, pending, count = lanes.b, -(-taps // stride), rows_of(taps, stride)
+    b, pending, count = lanes.b, -(-taps // stride), rows_of(taps)
     first_row, first_column, first, columns = stretch
     height = stride * (count - 1) + taps
     seen, w = Window(lanes, image, load, first_row, height, stride * count), lanes.weights(packed, taps)

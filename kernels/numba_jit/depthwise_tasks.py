@@ -50,7 +50,7 @@ def _sum_windows(function, images, window, padding, packed, bias, targets, band,
     x, H, W = images
     y, OH, OW, large = targets
     taps, K = _own_code(window), packed[1]
-    step = 1 if taps == 0 else 4 if taps == 3 and window[2] == 1 else 2
+    step = 1 if taps == 0 else 4 if taps == 3 else 2
     for n in range(band[0], band[1]):
         image, target = (x, n * H * W * K, H, W, K), (y, n * OH * OW * K, OH, OW, K, large)
         for oh in range(band[2], band[3], step):
@@ -69,9 +69,12 @@ def band_of(task, N, height, IMAGES, BAND, BANDS):  # type: ignore[no-untyped-de
 
 
 @inline
-def batch(array, N, rows, columns, K):  # type: ignore[no-untyped-def]
-    """Images to be written: (array, rows, columns, whether to write around the caches)."""
-    return array, rows, columns, streams(array, N * rows * columns * K, K)
+def batch(array, N, rows, columns, K, read):  # type: ignore[no-untyped-def]
+    """Images to be written: (array, rows, columns, whether to write around the caches).
+
+    The `read` pixels of each image that they are computed from take their place in the caches, too.
+    """
+    return array, rows, columns, streams(array, N * (rows * columns + read) * K, K)
 
 
 @inline

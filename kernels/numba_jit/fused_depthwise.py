@@ -49,7 +49,7 @@ def fused_depthwise_conv2d_forward(  # type: ignore[no-untyped-def]
     for task in range(begin, end):
         band = band_of(task, N, OH, IMAGES, BAND, BANDS)
         store = (at(centre, 0), _own_sums(task_sums, task, E), E)
-        result = batch(at(y, 0), N, OH, OW, K)
+        result = batch(at(y, 0), N, OH, OW, K, H * W)
         forward((at(x, 0), H, W), window, padding, (at(packed, 0), K), (at(b, 0), B), result, band, load, store)
 
 
@@ -79,7 +79,7 @@ def fused_depthwise_conv2d_backward_data(  # type: ignore[no-untyped-def]
         band = band_of(task, N, H, IMAGES, BAND, BANDS)
         own = _own_sums(task_sums, task, E)
         store = (at(x, 0), NX, at(scale, 0), at(shift, 0), P, activation, at(centre, 0), own, E)
-        result = batch(at(dx, 0), N, H, W, K)
+        result = batch(at(dx, 0), N, H, W, K, OH * OW)
         backward_data((at(dy, 0), OH, OW), window, padding, (at(packed, 0), K), result, band, load, store)
 
 

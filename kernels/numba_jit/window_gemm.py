@@ -105,6 +105,15 @@ def _gap(places, left, rows):  # type: ignore[no-untyped-def]
 
 
 @inline
+def _row_fits(places, left, gap):  # type: ignore[no-untyped-def]
+    """Whether the larger narrow tile ends where a row of an image does, or well before."""
+    rows = NARROW_ROWS
+    if _gap(places, left, rows) != gap:
+        return False
+    return left == rows or places[rows] - places[rows - 1] != gap or _gap(places, left, 2 * rows) == gap
+
+
+@inline
 def _tile(windows, panel, rows, i, later, asked):  # type: ignore[no-untyped-def]
     """The tile of row i on; `panel` is (b, row, c, bias) of the panel's vectors."""
     line, step = _next_line(later, asked)
@@ -139,11 +148,14 @@ def _narrow_rows(asks, m, columns, windows, panel, rows, store, later, asked):  
         left, height = m - i, TILE_ROWS
         tile = _tile(windows, panel, rows, i, later, asked)
         gap = _gap(tile.places, left, TILE_ROWS)
-        if gap == 3 and _gap(tile.places, left, NARROW_ROWS) == 3:
-            height = NARROW_ROWS
-            window_tile(NARROW_ROWS, 1, NARROW_ROWS, 3, 0, left, columns, windows, store, tile)
-        elif gap == 1:
+        if gap == 1:
             window_tile(TILE_ROWS, 1, TILE_ROWS, 1, asks, left, columns, windows, store, tile)
+        elif gap > 0 and _row_fits(tile.places, left, gap):
+            height = NARROW_ROWS
+            if gap == 3:
+                window_tile(NARROW_ROWS, 1, NARROW_ROWS, 3, 0, left, columns, windows, store, tile)
+            else:
+                window_tile(NARROW_ROWS, 1, 1, EVEN, 0, left, columns, windows, store, tile)
         elif gap > 0:
             window_tile(TILE_ROWS, 1, 1, EVEN, asks, left, columns, windows, store, tile)
         elif left > WINDOW_ROWS:

@@ -166,7 +166,7 @@ def _gather_code(parts: Parts, size: int, fresh: int) -> Any:
             c = b.mul(loop.index, constant(LANES))
             mask = tail_mask(b, b.sub(channels, c))
             pointers = pixels.pointers(c)
-            for i, j in product(range(fresh, size), range(size - OUTPUT, size)):
+            for i, j in product(range(fresh, size), repeat=2):
                 prefetch(b, b.gep(pointers(i, j), [ahead]))
 
             def transform(masked: Any) -> None:
