@@ -27,7 +27,7 @@ from nnfast.kernels.choice import CONV_ALGORITHMS, set_conv_algorithm
 from .limits import Limits, measure
 from .own import Call, calls, inputs
 from .peer_process import Peer, PeerError, torch_python
-from .shapes import SWEEP, TABLE, Shape
+from .shapes import FURTHER, SWEEP, TABLE, Shape
 from .timing import Turn, calls_for, disturbed, in_turn, median, turn
 
 EPSILON = 2.0**-23
@@ -179,10 +179,13 @@ def summary(found: Sequence[Row], sweep: bool) -> list[str]:
     """What the rows say together."""
     timed = [row for row in found if not math.isnan(row.ratio) and not row.disturbed]
     lines = [f"{len(found)} rows, {len(timed)} of them timed undisturbed"]
-    if timed:
-        worst = min(timed, key=lambda row: row.ratio)
-        mean = geometric_mean([row.ratio for row in timed])
-        lines[0] += f": geometric mean {mean:.2f}, minimum {worst.ratio:.2f} ({worst.shape.name} {worst.direction})"
+    for further in (False, True):
+        group = [row for row in timed if (row.shape.network in FURTHER) == further]
+        if group:
+            worst = min(group, key=lambda row: row.ratio)
+            mean = geometric_mean([row.ratio for row in group])
+            lines.append(f"{' and '.join(FURTHER) + ': ' if further else ''}{len(group)} rows, geometric mean {mean:.2f}, "
+                         f"minimum {worst.ratio:.2f} ({worst.shape.name} {worst.direction})")  # fmt: skip
     aimed = [row for row in found if row.target is not None]
     if aimed:
         lines.append(f"targets met: {sum(row.met for row in aimed)} of {len(aimed)}")

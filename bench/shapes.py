@@ -156,6 +156,10 @@ _NETWORKS: Mapping[str, tuple[tuple[int, ...], ...]] = {
 }  # fmt: skip
 
 
+FURTHER = ("ResNeXt", "Inception")
+"""Networks with groups and large kernels, counted apart from the plain families."""
+
+
 def _sweep() -> tuple[Shape, ...]:
     shapes = []
     for network, rows in _NETWORKS.items():

@@ -140,8 +140,8 @@ def _correlate(
     b, pending, rows = lanes.b, -(-taps // stride), rows_of_correlate(taps, stride)
     first_row, first_column, first, columns = stretch
     height = stride * (rows - 1) + taps
-    seen = Window(lanes, image, load, first_row, height, stride * rows)
-    of = Window(lanes, gradient, compose, row, rows, rows)
+    seen = Window(lanes, image, load, first_row, height, stride * rows, joined=True)
+    of = Window(lanes, gradient, compose, row, rows, rows, joined=True)
     sums = [[Accumulator(b) for _ in range(taps)] for _ in range(taps)]
     gradients = [[Accumulator(b) for _ in range(pending)] for _ in range(rows)]
     for vectors in (*sums, *gradients):

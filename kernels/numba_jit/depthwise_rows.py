@@ -63,18 +63,24 @@ class Lanes:
 class Ahead:
     """The rows that come next, fetched line by line while a stretch is passed: each vector of channels has its share.
 
-    A pass takes one line out of each pixel, in an order that processors do not foresee.
+    A pass takes one line out of each pixel, in an order that processors do not foresee. The rows are fetched side by
+    side, or with `joined` one behind the other, as they stand in memory.
     """
 
-    def __init__(self, lanes: Lanes, image: Values, memory: Any, first: Any, rows: int) -> None:
+    def __init__(
+        self, lanes: Lanes, image: Values, memory: Any, first: Any, rows: int, joined: bool = False
+    ) -> None:  # fmt: skip
         b = self.b = lanes.b
         self.memory, row_size = memory, b.mul(image[3], image[4])
-        share = b.mul(lanes.channel, b.sub(image[3], constant(1)))  # the memory starts at the channel
-        self.offsets = [b.add(b.mul(b.add(first, constant(i)), row_size), share) for i in range(rows)]
+        self.step = LANES * rows if joined else LANES
+        columns = b.mul(image[3], constant(self.step // LANES))
+        share = b.mul(lanes.channel, b.sub(columns, constant(1)))  # the memory starts at the channel
+        start, apart = b.add(b.mul(first, row_size), share), constant(LANES) if joined else row_size
+        self.offsets = [b.add(start, b.mul(constant(i), apart)) for i in range(rows)]
 
     def fetch(self, column: Any) -> None:
         """The share of one column."""
-        offset = self.b.mul(column, constant(LANES))
+        offset = self.b.mul(column, constant(self.step))
         for start in self.offsets:
             self.memory.expect(self.b.add(start, offset))
 
@@ -82,11 +88,13 @@ class Ahead:
 class Window:
     """Some rows of an image, each with its offset and mask; `new` of them the next stretch does not have in common."""
 
-    def __init__(self, lanes: Lanes, image: Values, rest: Values, first: Any, rows: int, new: int) -> None:
+    def __init__(
+        self, lanes: Lanes, image: Values, rest: Values, first: Any, rows: int, new: int, joined: bool = False
+    ) -> None:  # fmt: skip
         b = self.b = lanes.b
         _, _, height, self.width, self.channels = image
         self.source = lanes.source(image, rest)
-        self.ahead = Ahead(lanes, image, self.source, b.add(first, constant(rows)), new)
+        self.ahead = Ahead(lanes, image, self.source, b.add(first, constant(rows)), new, joined)
         row_size, last = b.mul(self.width, self.channels), b.sub(height, constant(1))
         self.offsets, self.masks = [], []
         for i in range(rows):

@@ -17,6 +17,7 @@ from .simd import LANES, VECTOR, FloatPointer, constant, fma, i1, i64, prefetch,
 
 TALL, MIDDLE, SHORT = (12, 8, 4) if LANES == 16 else (4, 4, 4)
 """Rows of the register tiles of a product."""
+LONG = 24
 EARLY = 3  # tiles between the one whose pixels are fetched into the cache and the one that is transformed
 CHAIN = 256  # products that are added before they meet the sum; 256 x 32 weights stay in the first cache
 
@@ -198,7 +199,10 @@ def multiply(rows, columns, depth, a, a_row, a_depth, b, c, add):  # type: ignor
         while i < rows:
             left = rows - i
             a_at, c_at = at(a, i * a_row), at(c, i * PANEL + j)
-            if left >= TALL and left != 2 * MIDDLE:
+            if not two and left >= LONG:
+                _tile(LONG, 1, depth, a_at, a_row, a_depth, b_at, c_at, add)
+                i += LONG
+            elif left >= TALL and left != 2 * MIDDLE:
                 if two:
                     _tile(TALL, 2, depth, a_at, a_row, a_depth, b_at, c_at, add)
                 else:
