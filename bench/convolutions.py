@@ -184,7 +184,8 @@ def summary(found: Sequence[Row], sweep: bool) -> list[str]:
         if group:
             worst = min(group, key=lambda row: row.ratio)
             mean = geometric_mean([row.ratio for row in group])
-            lines.append(f"{' and '.join(FURTHER) + ': ' if further else ''}{len(group)} rows, geometric mean {mean:.2f}, "
+            which = " and ".join(FURTHER) + ": " if further else ""
+            lines.append(f"{which}{len(group)} rows, geometric mean {mean:.2f}, "
                          f"minimum {worst.ratio:.2f} ({worst.shape.name} {worst.direction})")  # fmt: skip
     aimed = [row for row in found if row.target is not None]
     if aimed:

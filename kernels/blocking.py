@@ -34,8 +34,8 @@ def image_block(
 ) -> tuple[int, int]:
     """(images, rows of each) of a task's block: whole images, or a band of one.
 
-    It has at most `most` pixels, and brings at most `STAGED` elements, of which rows of an image bring ``staged(rows)``,
-    unless it is one row. There are at least 16 blocks where the images allow it.
+    It has at most `most` pixels, and brings at most `STAGED` elements, unless it is one row; rows of an image bring
+    ``staged(rows)``. There are at least 16 blocks where the images allow it.
     """
     pixels = max(1, rows * columns)
     whole = min(most // pixels, STAGED // max(1, staged(rows)), blocks(images, 16))

@@ -158,7 +158,8 @@ def direct_backward_weight(prefix: str = "", scratch: str = "") -> Algorithm:
             "PARTS": lambda s: max(1, min(s.BLOCKS, blocks(8, s.SPLIT))),
         },
         workspace=f"partial: PARTS GROUPS PANELS DEPTH {PANEL}",
-        scratch=f"staged: IMAGES HP WP C; places(int64): 2 DEPTH; shifts(int64): IMAGES BAND{scratch}", backends=("numba",),
+        scratch=f"staged: IMAGES HP WP C; places(int64): 2 DEPTH; shifts(int64): IMAGES BAND{scratch}",
+        backends=("numba",),
     )  # fmt: skip
 
 

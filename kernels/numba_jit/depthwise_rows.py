@@ -14,14 +14,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .depthwise_vectors import Place, inside, only_if, sink, source
-from .simd import LANES, Accumulator, constant, fma, masked_load, masked_store, tail_mask
+from .simd import LANES, Accumulator, constant, fma, i1, masked_load, masked_store, tail_mask
 
 L = types.int64
+WIDE = 16
+"""Columns of images whose rows are worth to be fetched one behind the other."""
 Values = list[Any]
 
 
@@ -64,7 +67,7 @@ class Ahead:
     """The rows that come next, fetched line by line while a stretch is passed: each vector of channels has its share.
 
     A pass takes one line out of each pixel, in an order that processors do not foresee. The rows are fetched side by
-    side, or with `joined` one behind the other, as they stand in memory.
+    side, or with `joined` one behind the other, as they stand in memory, if images are not narrow.
     """
 
     def __init__(
@@ -72,15 +75,16 @@ class Ahead:
     ) -> None:  # fmt: skip
         b = self.b = lanes.b
         self.memory, row_size = memory, b.mul(image[3], image[4])
-        self.step = LANES * rows if joined else LANES
-        columns = b.mul(image[3], constant(self.step // LANES))
-        share = b.mul(lanes.channel, b.sub(columns, constant(1)))  # the memory starts at the channel
-        start, apart = b.add(b.mul(first, row_size), share), constant(LANES) if joined else row_size
+        wide = b.and_(b.icmp_signed(">=", image[3], constant(WIDE)), ir.Constant(i1, joined))
+        lines = b.select(wide, constant(rows), constant(1))
+        self.step, apart = b.mul(lines, constant(LANES)), b.select(wide, constant(LANES), row_size)
+        share = b.mul(lanes.channel, b.sub(b.mul(image[3], lines), constant(1)))  # the memory starts at the channel
+        start = b.add(b.mul(first, row_size), share)
         self.offsets = [b.add(start, b.mul(constant(i), apart)) for i in range(rows)]
 
     def fetch(self, column: Any) -> None:
         """The share of one column."""
-        offset = self.b.mul(column, constant(self.step))
+        offset = self.b.mul(column, self.step)
         for start in self.offsets:
             self.memory.expect(self.b.add(start, offset))
 

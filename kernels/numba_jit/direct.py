@@ -156,8 +156,8 @@ def direct_conv2d_forward(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """A task computes BAND output rows of IMAGES images."""
     convolve(x, b, packed, staged, places, shifts, y, stride, padding, dilation, N, H, W, C, K, R, S, CG, KG, B, OH, OW,
-             GROUPS, PANELS, DEPTH, IMAGES, BAND, BANDS, HP, WP, 0, at(b, 0), at(b, 0), 0, 0, at(b, 0), doubles(1), begin,
-             end)  # fmt: skip
+             GROUPS, PANELS, DEPTH, IMAGES, BAND, BANDS, HP, WP, 0, at(b, 0), at(b, 0), 0, 0, at(b, 0), doubles(1),
+             begin, end)  # fmt: skip
 
 
 # ---------------------------------------------------------------- data gradient
@@ -235,8 +235,8 @@ def _phase_places(places, at_c, images, count, wide, a_image, a_row, K, c_image,
 
 @inline
 def convolve_back(  # type: ignore[no-untyped-def]
-    dy, packed, staged, places, shifts, dx, stride, padding, dilation, N, H, W, C, OH, OW, K, R, S, CG, KG, GROUPS, TAPS,
-    PANELS, PH, PW, IMAGES, BAND, BANDS, HP, WP, z, G, slope, factor, offset, x, P, scale, shift, activation, E, centre,
+    dy, packed, staged, places, shifts, dx, stride, padding, dilation, N, H, W, C, OH, OW, K, R, S, CG, KG, GROUPS,
+    TAPS, PANELS, PH, PW, IMAGES, BAND, BANDS, HP, WP, z, G, slope, factor, offset, x, P, scale, shift, activation, E, centre,
     task_sums, begin, end,
 ):  # fmt: skip
     """Data gradient of blocks `begin` to `end`, with what `fused.py` declares on load and store."""
@@ -253,8 +253,8 @@ def convolve_back(  # type: ignore[no-untyped-def]
                 for row in range(rows + HP - BAND):
                     oh = top + low_h + row
                     start = ((first + image) * OH + oh) * OW * K
-                    stage_gradient_row(at(dy, start), at(z, start), 0 <= oh < OH, at(staged, (image * HP + row) * pitch),
-                                       low_w, WP, OW, K, G, slope, factor, offset)  # fmt: skip
+                    target = at(staged, (image * HP + row) * pitch)
+                    stage_gradient_row(at(dy, start), at(z, start), 0 <= oh < OH, target, low_w, WP, OW, K, G, slope, factor, offset)  # fmt: skip
         result = at(dx, (first * H + top * stride[0]) * W * C)
         following = (first + images) * OH * OW if top + rows == PH else (first * OH + top + rows) * OW
         later = Later(at(dy, following * K), images * rows * OW * K // LINE, at(dy, 0), 0)
@@ -292,11 +292,11 @@ def direct_conv2d_backward_data_pack(  # type: ignore[no-untyped-def]
 
 @kernel
 def direct_conv2d_backward_data(  # type: ignore[no-untyped-def]
-    dy, packed, staged, places, shifts, dx, stride, padding, dilation, N, H, W, C, OH, OW, K, R, S, CG, KG, GROUPS, TAPS,
-    PANELS, PH, PW, IMAGES, BAND, BANDS, HP, WP, begin, end,
+    dy, packed, staged, places, shifts, dx, stride, padding, dilation, N, H, W, C, OH, OW, K, R, S, CG, KG, GROUPS,
+    TAPS, PANELS, PH, PW, IMAGES, BAND, BANDS, HP, WP, begin, end,
 ):  # fmt: skip
     """A task computes BAND rows of every phase of IMAGES images: pixels of dx that meet the same taps."""
     none = at(dy, 0)
-    convolve_back(dy, packed, staged, places, shifts, dx, stride, padding, dilation, N, H, W, C, OH, OW, K, R, S, CG, KG,
-                  GROUPS, TAPS, PANELS, PH, PW, IMAGES, BAND, BANDS, HP, WP, none, 0, none, none, none, none, 0, none,
+    convolve_back(dy, packed, staged, places, shifts, dx, stride, padding, dilation, N, H, W, C, OH, OW, K, R, S, CG,
+                  KG, GROUPS, TAPS, PANELS, PH, PW, IMAGES, BAND, BANDS, HP, WP, none, 0, none, none, none, none, 0, none,
                   none, 0, 0, none, doubles(1), begin, end)  # fmt: skip

@@ -32,8 +32,9 @@ def panels_conv2d_forward(  # type: ignore[no-untyped-def]
     x, b, packed, gathered, staged, places, shifts, y, C, K, B, PIXELS, GATHERED, ROWS, COLUMNS, DEPTH, begin, end
 ):  # fmt: skip
     """y = x w^T + b over pixels."""
-    multiply(at(gathered, 0) if GATHERED > 0 else at(x, 0), C, 0, at(packed, 0), C * PANEL, PANEL, at(y, 0), at(b, 0), B,
-             staged, places, shifts, PIXELS, K, C, ROWS, COLUMNS, DEPTH, begin, end)  # fmt: skip
+    a = at(gathered, 0) if GATHERED > 0 else at(x, 0)
+    multiply(a, C, 0, at(packed, 0), C * PANEL, PANEL, at(y, 0), at(b, 0), B, staged, places,
+             shifts, PIXELS, K, C, ROWS, COLUMNS, DEPTH, begin, end)  # fmt: skip
 
 
 @kernel

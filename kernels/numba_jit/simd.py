@@ -84,7 +84,7 @@ class Accumulator:
 
 
 def streaming_store(b: Any, value: Any, pointer: Any) -> None:
-    """Write a whole vector to an aligned place around the caches: memory too large to stay in them is not read first."""
+    """Write a whole vector to an aligned place around the caches, so that its line is not read first."""
     instruction = b.store(value, b.bitcast(pointer, VECTOR.as_pointer()))
     instruction.align = 4 * LANES
     instruction.set_metadata("nontemporal", b.module.add_metadata([ir.Constant(i32, 1)]))

@@ -138,10 +138,13 @@ def test_medians_are_of_all_calls():
 def test_targets_and_slow_rows_are_summed_up():
     slow, fast = (convolutions.Row(shapes.TABLE[0], "forward", "direct", [Turn([1.0], 0)], [Turn([seconds], 0)])
                   for seconds in (0.5, 8.0))  # fmt: skip
-    lines = convolutions.summary([slow, fast], sweep=True)
-    assert "geometric mean 2.00, minimum 0.50" in lines[0]
-    assert lines[1] == "targets met: 1 of 2"
-    assert lines[2] == "below 0.9: 1"
+    further = convolutions.Row(replace(shapes.TABLE[0], network="ResNeXt"), "data", "direct", [Turn([1.0], 0)],
+                               [Turn([3.0], 0)])  # fmt: skip
+    lines = convolutions.summary([slow, fast, further], sweep=True)
+    assert lines[1].startswith("2 rows, geometric mean 2.00, minimum 0.50")
+    assert lines[2].startswith("ResNeXt and Inception: 1 rows, geometric mean 3.00, minimum 3.00")
+    assert lines[3] == "targets met: 1 of 2"
+    assert lines[4] == "below 0.9: 1"
 
 
 def test_peer_answers(peer):
