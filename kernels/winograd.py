@@ -74,6 +74,8 @@ def _tiles(channels: int) -> int:
 
     Beyond 128 channels the inputs of a block stand in L3, and larger blocks read the weights less often.
     """
+    if channels > 256:
+        return 64
     return 48 if channels <= 64 or channels > 128 else 24
 
 
@@ -89,7 +91,7 @@ def _images(height: str, width: str, channels: str, outputs: str) -> Rule:
         "BLOCKS": lambda s: blocks(s.N * s.TH * s.TW, s.TILES),
         "PANELS": lambda s: blocks(getattr(s, outputs), PANEL),
         # Panels whose products are computed plane by plane, so that a plane of inputs serves them all from L1 or L2.
-        "GROUP": lambda s: 2 if getattr(s, channels) > 128 else 1,
+        "GROUP": lambda s: 4 if getattr(s, channels) > 256 else 2 if getattr(s, channels) > 128 else 1,
         "SPLIT": lambda s: min(blocks(s.PANELS, s.GROUP), blocks(12, max(1, s.BLOCKS))) if s.PANELS > 4 else 1,
         "WEIGHTS": lambda s: getattr(s, channels) * PANEL + SPARE,
     }

@@ -236,8 +236,8 @@ def _phase_places(places, at_c, images, count, wide, a_image, a_row, K, c_image,
 @inline
 def convolve_back(  # type: ignore[no-untyped-def]
     dy, packed, staged, places, shifts, dx, stride, padding, dilation, N, H, W, C, OH, OW, K, R, S, CG, KG, GROUPS,
-    TAPS, PANELS, PH, PW, IMAGES, BAND, BANDS, HP, WP, z, G, slope, factor, offset, x, P, scale, shift, activation, E, centre,
-    task_sums, begin, end,
+    TAPS, PANELS, PH, PW, IMAGES, BAND, BANDS, HP, WP, z, G, slope, factor, offset, x, P, scale, shift, activation, E,
+    centre, task_sums, begin, end,
 ):  # fmt: skip
     """Data gradient of blocks `begin` to `end`, with what `fused.py` declares on load and store."""
     low_h, low_w = _lowest(padding[0], R, stride[0], dilation[0]), _lowest(padding[1], S, stride[1], dilation[1])
@@ -254,7 +254,8 @@ def convolve_back(  # type: ignore[no-untyped-def]
                     oh = top + low_h + row
                     start = ((first + image) * OH + oh) * OW * K
                     target = at(staged, (image * HP + row) * pitch)
-                    stage_gradient_row(at(dy, start), at(z, start), 0 <= oh < OH, target, low_w, WP, OW, K, G, slope, factor, offset)  # fmt: skip
+                    stage_gradient_row(at(dy, start), at(z, start), 0 <= oh < OH, target, low_w, WP, OW, K, G,
+                                       slope, factor, offset)  # fmt: skip
         result = at(dx, (first * H + top * stride[0]) * W * C)
         following = (first + images) * OH * OW if top + rows == PH else (first * OH + top + rows) * OW
         later = Later(at(dy, following * K), images * rows * OW * K // LINE, at(dy, 0), 0)
@@ -298,5 +299,5 @@ def direct_conv2d_backward_data(  # type: ignore[no-untyped-def]
     """A task computes BAND rows of every phase of IMAGES images: pixels of dx that meet the same taps."""
     none = at(dy, 0)
     convolve_back(dy, packed, staged, places, shifts, dx, stride, padding, dilation, N, H, W, C, OH, OW, K, R, S, CG,
-                  KG, GROUPS, TAPS, PANELS, PH, PW, IMAGES, BAND, BANDS, HP, WP, none, 0, none, none, none, none, 0, none,
-                  none, 0, 0, none, doubles(1), begin, end)  # fmt: skip
+                  KG, GROUPS, TAPS, PANELS, PH, PW, IMAGES, BAND, BANDS, HP, WP, none, 0, none, none, none, none, 0,
+                  none, none, 0, 0, none, doubles(1), begin, end)  # fmt: skip

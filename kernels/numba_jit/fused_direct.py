@@ -44,14 +44,14 @@ def fused_direct_conv2d_backward_data_pack(  # type: ignore[no-untyped-def]
 @kernel
 def fused_direct_conv2d_backward_data(  # type: ignore[no-untyped-def]
     dy, packed, staged, places, shifts, dx, stride, padding, dilation, N, H, W, C, OH, OW, K, R, S, CG, KG, GROUPS,
-    TAPS, PANELS, PH, PW, IMAGES, BAND, BANDS, HP, WP, z, G, slope, factor, offset, x, P, scale, shift, activation, E, centre,
-    task_sums, begin, end,
+    TAPS, PANELS, PH, PW, IMAGES, BAND, BANDS, HP, WP, z, G, slope, factor, offset, x, P, scale, shift, activation, E,
+    centre, task_sums, begin, end,
 ):  # fmt: skip
     """As the plain kernel; gradients are composed while they are copied, masked and added while in cache."""
     fill(at(task_sums, begin * 2 * E), 0.0, (end - begin) * 2 * E)
     convolve_back(dy, packed, staged, places, shifts, dx, stride, padding, dilation, N, H, W, C, OH, OW, K, R, S, CG,
-                  KG, GROUPS, TAPS, PANELS, PH, PW, IMAGES, BAND, BANDS, HP, WP, at(z, 0), G, at(slope, 0), at(factor, 0),
-                  at(offset, 0), at(x, 0), P, at(scale, 0), at(shift, 0), activation, E, at(centre, 0),
+                  KG, GROUPS, TAPS, PANELS, PH, PW, IMAGES, BAND, BANDS, HP, WP, at(z, 0), G, at(slope, 0),
+                  at(factor, 0), at(offset, 0), at(x, 0), P, at(scale, 0), at(shift, 0), activation, E, at(centre, 0),
                   at(task_sums, 0), begin, end)  # fmt: skip
 
 
@@ -68,10 +68,10 @@ def fused_direct_conv2d_backward_weight(  # type: ignore[no-untyped-def]
     factor, offset, begin, end,
 ):  # fmt: skip
     """As the plain kernel; images and gradients are changed while they are copied."""
-    correlate(x, dy, staged, at(gradients, 0), places, shifts, partial, stride, padding, dilation, N, H, W, C, OH, OW, K,
-              R, S, CG, KG, GROUPS, PANELS, DEPTH, IMAGES, BAND, BANDS, BLOCKS, HP, WP, PARTS, SPLIT, P, at(scale, 0),
-              at(shift, 0), activation, at(z, 0), G, at(slope, 0), at(factor, 0), at(offset, 0), begin,
-              end)  # fmt: skip
+    correlate(x, dy, staged, at(gradients, 0), places, shifts, partial, stride, padding, dilation, N, H, W, C, OH, OW,
+              K, R, S, CG, KG, GROUPS, PANELS, DEPTH, IMAGES, BAND, BANDS, BLOCKS, HP, WP, PARTS, SPLIT, P, at(scale, 0),
+              at(shift, 0), activation, at(z, 0), G, at(slope, 0), at(factor, 0), at(offset, 0),
+              begin, end)  # fmt: skip
 
 
 @kernel

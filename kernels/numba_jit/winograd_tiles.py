@@ -15,9 +15,8 @@ from .compiler import inline
 from .memory import at, at_most
 from .simd import LANES, VECTOR, FloatPointer, constant, fma, i1, i64, prefetch, splat, zero
 
-TALL, MIDDLE, SHORT = (12, 8, 4) if LANES == 16 else (4, 4, 4)
-"""Rows of the register tiles of a product."""
-LONG = 24
+LONG, TALL, MIDDLE, SHORT = (24, 12, 8, 4) if LANES == 16 else (4, 4, 4, 4)
+"""Rows of the register tiles of a product; LONG where they are one vector wide."""
 EARLY = 3  # tiles between the one whose pixels are fetched into the cache and the one that is transformed
 CHAIN = 256  # products that are added before they meet the sum; 256 x 32 weights stay in the first cache
 

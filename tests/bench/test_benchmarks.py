@@ -143,7 +143,7 @@ def test_targets_and_slow_rows_are_summed_up():
     lines = convolutions.summary([slow, fast, further], sweep=True)
     assert lines[1].startswith("2 rows, geometric mean 2.00, minimum 0.50")
     assert lines[2].startswith("ResNeXt and Inception: 1 rows, geometric mean 3.00, minimum 3.00")
-    assert lines[3] == "targets met: 1 of 2"
+    assert lines[3] == "targets met: 2 of 3"
     assert lines[4] == "below 0.9: 1"
 
 
