@@ -69,8 +69,8 @@ def fused_direct_conv2d_backward_weight(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """As the plain kernel; images and gradients are changed while they are copied."""
     correlate(x, dy, staged, at(gradients, 0), places, shifts, partial, stride, padding, dilation, N, H, W, C, OH, OW,
-              K, R, S, CG, KG, GROUPS, PANELS, DEPTH, IMAGES, BAND, BANDS, BLOCKS, HP, WP, PARTS, SPLIT, P, at(scale, 0),
-              at(shift, 0), activation, at(z, 0), G, at(slope, 0), at(factor, 0), at(offset, 0),
+              K, R, S, CG, KG, GROUPS, PANELS, DEPTH, IMAGES, BAND, BANDS, BLOCKS, HP, WP, PARTS, SPLIT, P,
+              at(scale, 0), at(shift, 0), activation, at(z, 0), G, at(slope, 0), at(factor, 0), at(offset, 0),
               begin, end)  # fmt: skip
 
 

@@ -6,9 +6,9 @@ from ..blocking import PACKED, PANEL
 from .compiler import inline, kernel
 from .exponential import ZERO
 from .memory import at, at_most, copy, fill
-from .tiles import ACCUMULATE, ADD_BIAS, ASK_B, STORE, TILE_ROWS
+from .tiles import ACCUMULATE, ADD_BIAS, STORE, TILE_ROWS
 from .transpose import copy_rows, transpose
-from .window_gemm import Later, Panels, Rows, Store, Windows, window_gemm
+from .window_gemm import Later, Panels, Rows, Store, Windows, packed_gemm
 
 
 @inline
@@ -58,8 +58,8 @@ def multiply(  # type: ignore[no-untyped-def]
             part = at(a, first * a_row + row) if transposed else at(a, row * a_row + first)
             _stage(part, a_row, transposed, at(staged, 0), DEPTH, rows, count)
             mode = ACCUMULATE if first > 0 else ADD_BIAS if B > 0 else STORE
-            window_gemm(
-                ASK_B, rows, columns, Windows(at(staged, 0), a_places, TILE_ROWS, 1, at(shifts, 0), count),
+            packed_gemm(
+                rows, columns, Windows(at(staged, 0), a_places, TILE_ROWS, 1, at(shifts, 0), count),
                 Panels(at(b, column // PANEL * b_panel + first * b_row), b_panel, b_row), Rows(target, c_places, PANEL),
                 Store(mode, 0), at(bias, column), Later(a, 0, a, 0))  # fmt: skip
 

@@ -12,7 +12,7 @@ from ..blocking import PANEL
 from .compiler import inline
 from .memory import at, at_most
 from .simd import LANES
-from .tiles import ASK_B_LATER, EVEN, NARROW_ROWS, TILE_ROWS, WINDOW_ROWS, window_tile
+from .tiles import ASK_B, ASK_B_LATER, EVEN, NARROW_ROWS, TILE_ROWS, WINDOW_ROWS, window_tile
 
 LINE = 16  # floats of a cache line
 
@@ -186,6 +186,24 @@ def window_gemm(asks, m, n, windows, panels, rows, store, bias, later):  # type:
                 asked = _wide_rows(asks, m, columns, windows, panel, rows, store, later, asked)
             else:
                 asked = _narrow_rows(asks, m, columns, windows, panel, rows, store, later, asked)
+            k += columns
+
+
+@inline
+def packed_gemm(m, n, windows, panels, rows, store, bias, later):  # type: ignore[no-untyped-def]
+    """The same where rows of A stand side by side, `TILE_ROWS` of them, up to the end of the last tile."""
+    for j in range(0, n, PANEL):
+        k = 0
+        while k < at_most(n - j, PANEL):
+            columns = at_most(at_most(n - j, PANEL) - k, 2 * LANES)
+            panel = (at(panels.b, j // PANEL * panels.panel + k), panels.row,
+                     at(rows.c, j // PANEL * rows.panel + k), at(bias, j + k))  # fmt: skip
+            for i in range(0, m, TILE_ROWS):
+                tile = _tile(windows, panel, rows, i, later, 0)
+                if columns > LANES:
+                    window_tile(TILE_ROWS, 2, TILE_ROWS, 1, ASK_B, m - i, columns, windows, store, tile)
+                else:
+                    window_tile(TILE_ROWS, 1, TILE_ROWS, 1, ASK_B, m - i, columns, windows, store, tile)
             k += columns
 
 
