@@ -83,11 +83,11 @@ def _block(s: Sizes, most: int) -> tuple[int, int]:
     return image_block(s.N, s.OH, s.OW, most, lambda rows: _seen(s, 0, rows, s.R) * width)
 
 
-def _windows(most: int) -> Rule:
+def _windows(most: Callable[[Sizes], int]) -> Rule:
     """BAND output rows of IMAGES images make a block of at most so many pixels; they see (HP, WP) padded pixels."""
     return {
-        "IMAGES": lambda s: _block(s, most)[0],
-        "BAND": lambda s: _block(s, most)[1],
+        "IMAGES": lambda s: _block(s, most(s))[0],
+        "BAND": lambda s: _block(s, most(s))[1],
         "BANDS": lambda s: blocks(s.OH, s.BAND),
         "HP": lambda s: _seen(s, 0, s.BAND, s.R),
         "WP": lambda s: _seen(s, 1, s.OW, s.S),
@@ -127,7 +127,7 @@ def direct_forward(prefix: str = "", workspace: str = "", *rest: tuple[str, Any]
     return algorithm(
         (f"{prefix}direct_conv2d_forward_pack", lambda s: blocks(s.K, PACKED)),
         (f"{prefix}direct_conv2d_forward", lambda s: s.BLOCKS), *rest,
-        derive={**_windows(1024), "DEPTH": lambda s: s.TAPS * s.CG, "PANELS": lambda s: blocks(s.KG, PANEL)},
+        derive={**_windows(lambda s: 1024), "DEPTH": lambda s: s.TAPS * s.CG, "PANELS": lambda s: blocks(s.KG, PANEL)},
         workspace=f"packed: GROUPS PANELS DEPTH {PANEL}{workspace}",
         scratch="staged: IMAGES HP WP C; places(int64): 2 IMAGES BAND OW; shifts(int64): TAPS", backends=("numba",),
     )  # fmt: skip
@@ -150,7 +150,7 @@ def direct_backward_weight(prefix: str = "", scratch: str = "") -> Algorithm:
         (f"{prefix}direct_conv2d_backward_weight", lambda s: s.PARTS * s.SPLIT),
         (f"{prefix}direct_conv2d_backward_weight_reduce", lambda s: blocks(s.K, PACKED)),
         derive={
-            **_windows(256),
+            **_windows(lambda s: 512 if s.C <= 16 else 256),
             "DEPTH": lambda s: s.TAPS * s.CG,
             "PANELS": lambda s: blocks(s.KG, PANEL),
             # A task's sums stay in L2: it has some panels only if all are too many. Blocks are shared out as well.
