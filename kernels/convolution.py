@@ -74,7 +74,9 @@ GROUPED: Rule = {"KG": lambda s: s.K // s.groups, "TAPS": lambda s: s.R * s.S, "
 
 
 def _seen(s: Sizes, axis: int, outputs: int, taps: int) -> int:
-    """Padded pixels along an axis that so many output pixels see."""
+    """Padded pixels along an axis that so many output pixels see; a 1x1 kernel's are copied without those between."""
+    if s.R * s.S == 1:
+        return outputs
     return (outputs - 1) * s.stride[axis] + (taps - 1) * s.dilation[axis] + 1
 
 

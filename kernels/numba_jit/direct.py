@@ -95,10 +95,35 @@ def window_shifts(shifts, R, S, C, CG, pitch, dilation):  # type: ignore[no-unty
 
 
 @inline
+def sparse(R, S, stride):  # type: ignore[no-untyped-def]
+    """Whether a kernel leaves out pixels between those that it sees."""
+    return R * S == 1 and (stride[0] > 1 or stride[1] > 1)
+
+
+@inline
+def _stage_pixels(  # type: ignore[no-untyped-def]
+    x, staged, first, images, top, rows, H, W, C, HP, WP, stride, padding, P, scale, shift, activation
+):  # fmt: skip
+    """Copy the pixels that a 1x1 kernel sees."""
+    for image in range(images):
+        for row in range(rows):
+            h = (top + row) * stride[0] - padding[0]
+            for ow in range(WP):
+                target, w = at(staged, ((image * HP + row) * WP + ow) * C), ow * stride[1] - padding[1]
+                stage_row(at(x, (((first + image) * H + h) * W) * C), 0 <= h < H, target, w, 1, W, C, P, scale, shift,
+                          activation)  # fmt: skip
+
+
+@inline
 def stage_windows(  # type: ignore[no-untyped-def]
-    x, staged, first, images, top, rows, H, W, C, HP, WP, R, stride, padding, dilation, P, scale, shift, activation
+    x, staged, first, images, top, rows, H, W, C, HP, WP, R, S, stride, padding, dilation, P, scale, shift, activation
 ):  # fmt: skip
     """Copy what `rows` output rows from `top` on of some images see: HP x WP pixels of each."""
+    if sparse(R, S, stride):
+        _stage_pixels(
+            x, staged, first, images, top, rows, H, W, C, HP, WP, stride, padding, P, scale, shift, activation
+        )
+        return
     for image in range(images):
         for row in range((rows - 1) * stride[0] + (R - 1) * dilation[0] + 1):
             h = top * stride[0] - padding[0] + row
@@ -116,20 +141,23 @@ def convolve(  # type: ignore[no-untyped-def]
     for task in range(begin, end):
         first, top = task // BANDS * IMAGES, task % BANDS * BAND
         images, rows = at_most(IMAGES, N - first), at_most(BAND, OH - top)
+        down, across = stride
         if padding[0] == 0 and padding[1] == 0 and P == 0 and activation == 0:
             a, pitch, image_step = at(x, (first * H + top * stride[0]) * W * C), W * C, H * W * C
         else:
-            stage_windows(at(x, 0), staged, first, images, top, rows, H, W, C, HP, WP, R, stride, padding, dilation,
+            stage_windows(at(x, 0), staged, first, images, top, rows, H, W, C, HP, WP, R, S, stride, padding, dilation,
                           P, scale, shift, activation)  # fmt: skip
             a, pitch, image_step = at(staged, 0), WP * C, HP * WP * C
+            if sparse(R, S, stride):
+                down = across = 1
         runs, length = window_shifts(at(shifts, 0), R, S, C, CG, pitch, dilation)
         a_places, c_places = at(places, 0), at(places, at_c)
         pixels = 0
         for image in range(images):
             for row in range(rows):
-                start = image * image_step + row * stride[0] * pitch
+                start = image * image_step + row * down * pitch
                 for ow in range(OW):
-                    a_places[pixels] = start + ow * stride[1] * C
+                    a_places[pixels] = start + ow * across * C
                     c_places[pixels] = pixels * K
                     pixels += 1
         result = at(y, (first * OH + top) * OW * K)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ..blocking import PACKED, PANEL
 from .compiler import inline, kernel
-from .direct import stage_windows
+from .direct import sparse, stage_windows
 from .exponential import ZERO
 from .fusion import load_gradients
 from .memory import at, at_most, fill
@@ -37,12 +37,15 @@ def correlate(  # type: ignore[no-untyped-def]
         for block in range(start, stop):
             first, top = block // BANDS * IMAGES, block % BANDS * BAND
             images, rows = at_most(IMAGES, N - first), at_most(BAND, OH - top)
-            if padding[0] == 0 and padding[1] == 0 and P == 0 and activation == 0:
+            (down, across), few = stride, sparse(R, S, stride)
+            if padding[0] == 0 and padding[1] == 0 and P == 0 and activation == 0 and not few:
                 a, pitch, image_step = at(x, (first * H + top * stride[0]) * W * C), W * C, H * W * C
             else:
-                stage_windows(at(x, 0), staged, first, images, top, rows, H, W, C, HP, WP, R, stride, padding, dilation,
-                              P, scale, shift, activation)  # fmt: skip
+                stage_windows(at(x, 0), staged, first, images, top, rows, H, W, C, HP, WP, R, S, stride, padding,
+                              dilation, P, scale, shift, activation)  # fmt: skip
                 a, pitch, image_step = at(staged, 0), WP * C, HP * WP * C
+                if few:
+                    down = across = 1
             for i in range(DEPTH):
                 tap, c = i // CG, i % CG
                 row_places[i] = tap // S * dilation[0] * pitch + tap % S * dilation[1] * C + c
@@ -50,11 +53,11 @@ def correlate(  # type: ignore[no-untyped-def]
             runs = 0
             for image in range(images):
                 for row in range(rows):
-                    row_shifts[runs] = image * image_step + row * stride[0] * pitch
+                    row_shifts[runs] = image * image_step + row * down * pitch
                     runs += 1
             pixels = runs * OW
             length = OW
-            if stride[0] * pitch == OW * stride[1] * C and (images == 1 or image_step == OH * stride[0] * pitch):
+            if down * pitch == OW * across * C and (images == 1 or image_step == OH * down * pitch):
                 runs, length = 1, pixels  # rows follow each other as pixels do
             start_pixel = (first * OH + top) * OW
             gradient = at(dy, start_pixel * K)
@@ -65,7 +68,7 @@ def correlate(  # type: ignore[no-untyped-def]
             later = Later(at(dy, (start_pixel + pixels) * K), pixels * K // LINE,
                           at(x, next_image * C), images * rows * stride[0] * W * C // LINE)  # fmt: skip
             for g in range(GROUPS):
-                windows = Windows(at(a, g * CG), row_places, stride[1] * C, runs, row_shifts, length)
+                windows = Windows(at(a, g * CG), row_places, across * C, runs, row_shifts, length)
                 panels = Panels(at(gradient, g * KG + low * PANEL), PANEL, K)
                 result = Rows(at(total, g * PANELS * DEPTH * PANEL), c_places, DEPTH * PANEL)
                 store = Store(ACCUMULATE if block > start else STORE, 0)
