@@ -11,19 +11,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils
 
-from ..fused import NO_ACTIVATION, RELU6
+from ..fused import NO_ACTIVATION
+from .fusion import add_to_doubles, bounds
 from .simd import (
     LANES,
     MASK,
     VECTOR,
     Accumulator,
     constant,
-    f32,
     fma,
     i1,
-    i32,
     masked_load,
     masked_store,
     prefetch,
@@ -34,7 +32,6 @@ from .simd import (
 
 LINE = 16  # floats of a cache line
 SCALARISED = 4  # lanes of processors without masked loads
-_DOUBLES = ir.VectorType(ir.DoubleType(), LANES)
 _NONE = ir.Constant(MASK, [0] * LANES)
 
 
@@ -52,15 +49,6 @@ def _optional(b: Any, pointer: Any, present: Any, mask: Any, otherwise: float) -
     """One number a channel, or `otherwise` where there are none."""
     vector = masked_load(b, pointer, only_if(b, present, mask))
     return b.select(present, vector, ir.Constant(VECTOR, [otherwise] * LANES))
-
-
-def _bounds(b: Any, activation: Any) -> tuple[Any, Any]:
-    """The range of an activation's values: all numbers, [0, inf) or [0, 6]."""
-    none = b.icmp_signed("==", activation, constant(NO_ACTIVATION))
-    six = b.icmp_signed("==", activation, constant(RELU6))
-    low = b.select(none, ir.Constant(f32, float("-inf")), ir.Constant(f32, 0.0))
-    high = b.select(six, ir.Constant(f32, 6.0), ir.Constant(f32, float("inf")))
-    return splat(b, low), splat(b, high)
 
 
 @dataclass(frozen=True)
@@ -117,7 +105,7 @@ class _Activated(_Plain):
         scale, shift = (b.gep(item, [place.channel]) for item in (scale, shift))
         present = b.icmp_signed(">", scaled, constant(0))
         self.scale, self.shift = _optional(b, scale, present, mask, 1.0), _optional(b, shift, present, mask, 0.0)
-        self.low, self.high = _bounds(b, activation)
+        self.low, self.high = bounds(b, activation)
 
     def load(self, offset: Any, mask: Any) -> Any:
         b = self.b
@@ -215,8 +203,8 @@ class _Summed(_Memory):
 
     def finish(self) -> None:
         with self.b.if_then(self.summed):
-            _add_to_doubles(self.b, self.first.get(), self.sums, self.mask)
-            _add_to_doubles(self.b, self.second.get(), self.b.gep(self.sums, [self.channels]), self.mask)
+            add_to_doubles(self.b, self.first.get(), self.sums, self.mask)
+            add_to_doubles(self.b, self.second.get(), self.b.gep(self.sums, [self.channels]), self.mask)
 
 
 class _Deviations(_Summed):
@@ -243,7 +231,7 @@ class _Masked(_Summed):
         scale, shift = (b.gep(item, [place.channel]) for item in (scale, shift))
         present = b.icmp_signed(">", scaled, constant(0))
         self.scale, self.shift = _optional(b, scale, present, mask, 1.0), _optional(b, shift, present, mask, 0.0)
-        self.low, self.high = _bounds(b, activation)
+        self.low, self.high = bounds(b, activation)
         self.always = splat(b, b.icmp_signed("==", activation, constant(NO_ACTIVATION)), i1)
         there = b.icmp_signed(">", images, constant(0))
         self.x, self.x_mask = b.select(there, place.start(b, x), self.pointer), only_if(b, there, mask)
@@ -269,17 +257,3 @@ def sink(b: Any, place: Place, mask: Any, whole: Any, around: Any, rest: list[An
     says that the mask has all lanes, `around` to go around the caches.
     """
     return {0: _Memory, 3: _Deviations, 9: _Masked}[len(rest)](b, place, mask, whole, around, rest)
-
-
-def _add_to_doubles(b: Any, total: Any, place: Any, mask: Any) -> None:
-    """Add a vector of float32 to as many doubles."""
-    address = b.bitcast(place, _DOUBLES.as_pointer())
-
-    def masked(kind: str, result: ir.Type, parameters: list[ir.Type]) -> Any:
-        name = f"llvm.masked.{kind}.v{LANES}f64.p0"
-        return cgutils.get_or_insert_function(b.module, ir.FunctionType(result, parameters), name)
-
-    load = masked("load", _DOUBLES, [address.type, i32, MASK, _DOUBLES])
-    store = masked("store", ir.VoidType(), [_DOUBLES, address.type, i32, MASK])
-    before = b.call(load, [address, ir.Constant(i32, 8), mask, ir.Constant(_DOUBLES, [0.0] * LANES)])
-    b.call(store, [b.fadd(before, b.fpext(total, _DOUBLES)), address, ir.Constant(i32, 8), mask])

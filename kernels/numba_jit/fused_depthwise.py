@@ -9,6 +9,7 @@ from .compiler import inline, kernel
 from .depthwise import add_parts, pack
 from .depthwise_tasks import backward_data, backward_weight, band_of, batch, forward
 from .exponential import ZERO
+from .fusion import add_tasks
 from .memory import at, fill
 
 
@@ -18,17 +19,6 @@ def _own_sums(task_sums, task, E):  # type: ignore[no-untyped-def]
     sums = at(task_sums, task * 2 * E)
     fill(sums, 0.0, 2 * E)
     return sums
-
-
-@inline
-def _add_tasks(task_sums, sums, BLOCKS, E):  # type: ignore[no-untyped-def]
-    """sums = the sums of all tasks, added in order."""
-    total = at(sums, 0)
-    fill(total, 0.0, 2 * E)
-    for task in range(BLOCKS):
-        addend = at(task_sums, task * 2 * E)
-        for i in range(2 * E):
-            total[i] += addend[i]
 
 
 @kernel
@@ -57,7 +47,7 @@ def fused_depthwise_conv2d_forward(  # type: ignore[no-untyped-def]
 def fused_depthwise_conv2d_forward_sums(task_sums, sums, BLOCKS, E, begin, end):  # type: ignore[no-untyped-def]
     """sums = the sums of all tasks, in one task."""
     for _ in range(begin, end):
-        _add_tasks(task_sums, sums, BLOCKS, E)
+        add_tasks(at(task_sums, 0), at(sums, 0), BLOCKS, E)
 
 
 @kernel
@@ -87,7 +77,7 @@ def fused_depthwise_conv2d_backward_data(  # type: ignore[no-untyped-def]
 def fused_depthwise_conv2d_backward_data_sums(task_sums, sums, BLOCKS, E, begin, end):  # type: ignore[no-untyped-def]
     """sums = the sums of all tasks, in one task."""
     for _ in range(begin, end):
-        _add_tasks(task_sums, sums, BLOCKS, E)
+        add_tasks(at(task_sums, 0), at(sums, 0), BLOCKS, E)
 
 
 @kernel

@@ -14,7 +14,7 @@ from ..fused import NO_ACTIVATION
 from ..winograd import OUTPUT
 from .compiler import inline
 from .exponential import ZERO
-from .fusion import _bounds, _clamp
+from .fusion import bounds, clamp
 from .memory import at, at_most, fill
 from .simd import LANES, FloatPointer, constant, fma, masked_load, masked_store, prefetch, splat, tail_mask, zero
 from .winograd_tiles import SQUARE, Square
@@ -45,7 +45,7 @@ def load_pixels(typingctx, x, ahead, target, pixels, step, channels, pitch, scal
 
     def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
         x, ahead, target, pixels, step, channels, pitch, scaled, scale, shift, activation = arguments
-        low, high = _bounds(b, activation)
+        low, high = bounds(b, activation)
         there = splat(b, b.icmp_signed("!=", scaled, constant(0)), ir.IntType(1))
 
         def pixel_code(place: Any, c: Any, mask: Any) -> Any:
@@ -54,7 +54,7 @@ def load_pixels(typingctx, x, ahead, target, pixels, step, channels, pitch, scal
             ones = ir.Constant(low.type, [1.0] * LANES)
             factor = b.select(there, masked_load(b, b.gep(scale, [c]), active), ones)
             value = fma(b, masked_load(b, b.gep(x, [place]), mask), factor, masked_load(b, b.gep(shift, [c]), active))
-            return _clamp(b, value, low, high)
+            return clamp(b, value, low, high)
 
         return _run_code(pixel_code, context, b, target, pixels, step, channels, pitch)
 
@@ -178,7 +178,7 @@ def mask_gradients(  # type: ignore[no-untyped-def]
     def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
         dx, *place, ahead, channels, scale, shift, activation, centre, totals = arguments
         pixels, gradients = Square(b, OUTPUT, *place), Square(b, OUTPUT, dx, *place[1:])
-        low, high = _bounds(b, activation)
+        low, high = bounds(b, activation)
         always = splat(b, b.icmp_signed("==", activation, constant(NO_ACTIVATION)), ir.IntType(1))
         with cgutils.for_range_slice(b, constant(0), channels, constant(LANES)) as (c, _):
             mask = tail_mask(b, b.sub(channels, c))

@@ -36,13 +36,13 @@ _DOUBLES = ir.VectorType(ir.DoubleType(), LANES)
 L = types.int64
 
 
-def _clamp(b: Any, value: Any, low: Any, high: Any) -> Any:
+def clamp(b: Any, value: Any, low: Any, high: Any) -> Any:
     """NaN stays NaN."""
     value = b.select(b.fcmp_ordered("<", value, low), low, value)
     return b.select(b.fcmp_ordered(">", value, high), high, value)
 
 
-def _bounds(b: Any, activation: Any) -> tuple[Any, Any]:
+def bounds(b: Any, activation: Any) -> tuple[Any, Any]:
     """The range of an activation's values: all numbers, [0, inf) or [0, 6]."""
     infinite, none = float("inf"), b.icmp_signed("==", activation, constant(NO_ACTIVATION))
     six = b.icmp_signed("==", activation, constant(RELU6))
@@ -55,7 +55,7 @@ def _bounds(b: Any, activation: Any) -> tuple[Any, Any]:
 def _activate(typingctx, source, target, pixels, channels, scaled, scale, shift, activation):  # type: ignore[no-untyped-def]
     def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
         source, target, pixels, channels, scaled, scale, shift, activation = arguments
-        low, high = _bounds(b, activation)
+        low, high = bounds(b, activation)
         with cgutils.for_range_slice(b, constant(0), channels, constant(LANES)) as (c, _):
             mask = tail_mask(b, b.sub(channels, c))
             there = b.icmp_signed("!=", scaled, constant(0))
@@ -66,7 +66,7 @@ def _activate(typingctx, source, target, pixels, channels, scaled, scale, shift,
             with cgutils.for_range(b, pixels) as pixel:
                 place = b.add(b.mul(pixel.index, channels), c)
                 value = fma(b, masked_load(b, b.gep(source, [place]), mask), factor, addend)
-                masked_store(b, _clamp(b, value, low, high), b.gep(target, [place]), mask)
+                masked_store(b, clamp(b, value, low, high), b.gep(target, [place]), mask)
         return context.get_dummy_value()
 
     return types.void(FloatPointer, FloatPointer, L, L, L, FloatPointer, FloatPointer, L), codegen
@@ -103,7 +103,7 @@ def _masked_doubles(b: Any, kind: str, result: ir.Type, parameters: list[ir.Type
     return cgutils.get_or_insert_function(b.module, ir.FunctionType(result, parameters), name)
 
 
-def _add_to_doubles(b: Any, total: Any, place: Any, mask: Any) -> None:
+def add_to_doubles(b: Any, total: Any, place: Any, mask: Any) -> None:
     """Add a vector of float32 to as many doubles."""
     address, i32 = b.bitcast(place, _DOUBLES.as_pointer()), ir.IntType(32)
     load = _masked_doubles(b, "load", _DOUBLES, [address.type, i32, mask.type, _DOUBLES])
@@ -127,8 +127,8 @@ def _add_moments(typingctx, y, pixels, channels, centre, sums):  # type: ignore[
                 deviation = b.fsub(value, middle)
                 total.set(b.fadd(total.get(), deviation))
                 squares.set(fma(b, deviation, deviation, squares.get()))
-            _add_to_doubles(b, total.get(), b.gep(sums, [c]), mask)
-            _add_to_doubles(b, squares.get(), b.gep(sums, [b.add(channels, c)]), mask)
+            add_to_doubles(b, total.get(), b.gep(sums, [c]), mask)
+            add_to_doubles(b, squares.get(), b.gep(sums, [b.add(channels, c)]), mask)
         return context.get_dummy_value()
 
     return types.void(FloatPointer, L, L, FloatPointer, DoublePointer), codegen
@@ -146,7 +146,7 @@ def finish_forward(y, pixels, channels, E, centre, sums):  # type: ignore[no-unt
 def _mask_and_add(typingctx, dx, x, pixels, channels, scaled, scale, shift, activation, summed, centre, sums):  # type: ignore[no-untyped-def]
     def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
         dx, x, pixels, channels, scaled, scale, shift, activation, summed, centre, sums = arguments
-        low, high = _bounds(b, activation)
+        low, high = bounds(b, activation)
         everything = splat(b, b.icmp_signed("==", activation, constant(NO_ACTIVATION)), ir.IntType(1))
         total, products = Accumulator(b), Accumulator(b)
         adds, scales = b.icmp_signed("!=", summed, constant(0)), b.icmp_signed("!=", scaled, constant(0))
@@ -171,8 +171,8 @@ def _mask_and_add(typingctx, dx, x, pixels, channels, scaled, scale, shift, acti
                 total.set(b.fadd(total.get(), gradient))
                 products.set(fma(b, gradient, b.fsub(value, middle), products.get()))
             with b.if_then(adds):
-                _add_to_doubles(b, total.get(), b.gep(sums, [c]), mask)
-                _add_to_doubles(b, products.get(), b.gep(sums, [b.add(channels, c)]), mask)
+                add_to_doubles(b, total.get(), b.gep(sums, [c]), mask)
+                add_to_doubles(b, products.get(), b.gep(sums, [b.add(channels, c)]), mask)
         return context.get_dummy_value()
 
     F = FloatPointer
