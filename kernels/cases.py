@@ -144,6 +144,7 @@ CONVOLUTIONS: dict[str, _Window] = {
     "one of everything": _Window(1, (1, 1), 1, 1, (1, 1)),
     "1x1": _Window(2, (5, 4), 3, 16, (1, 1)),
     "1x1 c17 k33 no bias": _Window(1, (4, 4), 17, 33, (1, 1), bias=False),
+    "1x1 many pixels": _Window(2, (12, 13), 20, 40, (1, 1)),
     "1x1 stride 2": _Window(2, (6, 7), 16, 15, (1, 1), (2, 2)),
     "1x1 stride 3x2 padding 1": _Window(1, (7, 6), 3, 4, (1, 1), (3, 2), (1, 1)),
     "3x3 c1 k31": _Window(1, (5, 6), 1, 31, (3, 3), padding=(1, 1)),

@@ -3,7 +3,7 @@
 
 from libc.stdint cimport int64_t
 
-from ..ops import PACKED as _PACKED
+from ..blocking import PACKED as _PACKED
 
 cdef extern from "gemm.h":
     ctypedef void (*gemm_t)(int64_t m, int64_t n, int64_t depth, const float *a, int64_t a_row, int64_t a_depth,
