@@ -36,7 +36,7 @@ def at(typingctx, memory, offset):  # type: ignore[no-untyped-def]
 def streams(typingctx, memory, size, multiple):  # type: ignore[no-untyped-def]
     """Whether to write `size` elements around the caches: they would not stay, and rows are whole, aligned vectors.
 
-    `multiple` is what the rows' length and places are a multiple of. On x86 such stores are not ordered among others, but
+    `multiple` is what the rows' length and places are a multiple of. On x86 such stores are not ordered among others;
     the executor's atomic counters, by which other threads learn of a task's end, wait for them.
     """
 
