@@ -8,19 +8,19 @@ from __future__ import annotations
 from ..blocking import BLOCK
 from .compiler import inline
 from .exponential import ZERO
-from .memory import at, at_most
-from .vector import AHEAD, LANES, LINE, load, load_part, prefetch, store, store_part
+from .memory import at, at_most, streams
+from .vector import AHEAD, LANES, LINE, load, load_part, prefetch, put, store_part
 
 
 @inline
 def map_one(function, x, y, parameters, SIZE, begin, end):  # type: ignore[no-untyped-def]
     """y = function(x, *parameters), where `function` is an `inline` one of vectors."""
     stop = at_most(end * BLOCK, SIZE)
-    whole = stop - stop % LINE
+    whole, around = stop - stop % LINE, streams(y, SIZE, LINE)
     for line in range(begin * BLOCK, whole, LINE):
         prefetch(at(x, line + AHEAD))
         for i in range(line, line + LINE, LANES):
-            store(at(y, i), function(load(at(x, i)), *parameters))
+            put(at(y, i), function(load(at(x, i)), *parameters), around)
     for i in range(whole, stop, LANES):
         store_part(at(y, i), function(load_part(at(x, i), stop - i, ZERO), *parameters), stop - i)
 
@@ -29,12 +29,12 @@ def map_one(function, x, y, parameters, SIZE, begin, end):  # type: ignore[no-un
 def map_two(function, a, b, y, parameters, SIZE, begin, end):  # type: ignore[no-untyped-def]
     """y = function(a, b, *parameters), where `function` is an `inline` one of vectors."""
     stop = at_most(end * BLOCK, SIZE)
-    whole = stop - stop % LINE
+    whole, around = stop - stop % LINE, streams(y, SIZE, LINE)
     for line in range(begin * BLOCK, whole, LINE):
         prefetch(at(a, line + AHEAD))
         prefetch(at(b, line + AHEAD))
         for i in range(line, line + LINE, LANES):
-            store(at(y, i), function(load(at(a, i)), load(at(b, i)), *parameters))
+            put(at(y, i), function(load(at(a, i)), load(at(b, i)), *parameters), around)
     for i in range(whole, stop, LANES):
         first, second = load_part(at(a, i), stop - i, ZERO), load_part(at(b, i), stop - i, ZERO)
         store_part(at(y, i), function(first, second, *parameters), stop - i)

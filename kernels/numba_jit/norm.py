@@ -12,8 +12,8 @@ import numpy as np
 from .columns import GROUP, WIDTH, add_deviations, add_rows, chunk_rows, fold, repeat, side_by_side, sum_gradients
 from .compiler import inline, kernel
 from .exponential import ONE, ZERO, sqrt
-from .memory import at, at_most, copy, doubles, fill, floats
-from .vector import AHEAD, LANES, LINE, load, load_part, prefetch, store, store_part
+from .memory import at, at_most, copy, doubles, fill, floats, streams
+from .vector import AHEAD, LANES, LINE, load, load_part, prefetch, put, store_part
 
 CHUNK = 4096  # elements of a chunk: 16 KB, so that the next one has room in L1 as well
 PARAMETERS = 1024  # columns of a wide row whose constants stay in L1
@@ -117,7 +117,7 @@ def _normalise_part(line, result, count, centre, slope, offset):  # type: ignore
 
 
 @inline
-def _normalise(source, target, C, rows, columns, centre, slope, offset):  # type: ignore[no-untyped-def]
+def _normalise(source, target, C, rows, columns, centre, slope, offset, around):  # type: ignore[no-untyped-def]
     """Write rows of the target; subtracting first keeps the digits of data far from 0."""
     wide = side_by_side(columns, C, rows, WIDTH)
     repeat(centre, columns, wide)
@@ -131,7 +131,7 @@ def _normalise(source, target, C, rows, columns, centre, slope, offset):  # type
             prefetch(at(line, j + AHEAD))
             for k in range(j, j + LINE, LANES):
                 value = (load(at(line, k)) - load(at(centre, k))) * load(at(slope, k)) + load(at(offset, k))
-                store(at(result, k), value)
+                put(at(result, k), value, around)
         for j in range(whole, count, LANES):
             _normalise_part(at(line, j), at(result, j), count - j, at(centre, j), at(slope, j), at(offset, j))
 
@@ -152,7 +152,7 @@ def batch_norm_forward(x, w, b, y, mean, invstd, M, C, CW, CB, ROWS, PARTS, begi
             for j in range(columns):
                 slope[j] *= scale[j]
             first = part * ROWS * C + c
-            _normalise(at(x, first), at(y, first), C, rows, columns, centre, slope, offset)
+            _normalise(at(x, first), at(y, first), C, rows, columns, centre, slope, offset, streams(y, M * C, C))
 
 
 @kernel
@@ -173,7 +173,7 @@ def batch_norm_inference(  # type: ignore[no-untyped-def]
             for j in range(columns):
                 slope[j] /= sqrt(variance[j] + small)
             first = part * ROWS * C + c
-            _normalise(at(x, first), at(y, first), C, rows, columns, centre, slope, offset)
+            _normalise(at(x, first), at(y, first), C, rows, columns, centre, slope, offset, streams(y, M * C, C))
 
 
 # ---------------------------------------------------------------- backward
@@ -228,7 +228,7 @@ def _gradient(g, line, centre, slope, fall, shift):  # type: ignore[no-untyped-d
 
 
 @inline
-def _write_gradient(dy, x, dx, count, centre, slope, fall, shift):  # type: ignore[no-untyped-def]
+def _write_gradient(dy, x, dx, count, centre, slope, fall, shift, around):  # type: ignore[no-untyped-def]
     """Write `count` elements of wide rows of dx."""
     whole = count - count % LINE
     for j in range(0, whole, LINE):
@@ -236,7 +236,7 @@ def _write_gradient(dy, x, dx, count, centre, slope, fall, shift):  # type: igno
         prefetch(at(x, j + AHEAD))
         for k in range(j, j + LINE, LANES):
             value = _gradient(load(at(dy, k)), load(at(x, k)), at(centre, k), at(slope, k), at(fall, k), at(shift, k))
-            store(at(dx, k), value)
+            put(at(dx, k), value, around)
     for j in range(whole, count, LANES):
         g, line = load_part(at(dy, j), count - j, ZERO), load_part(at(x, j), count - j, ZERO)
         value = _gradient(g, line, at(centre, j), at(slope, j), at(fall, j), at(shift, j))
@@ -246,7 +246,7 @@ def _write_gradient(dy, x, dx, count, centre, slope, fall, shift):  # type: igno
 @kernel
 def batch_norm_backward(dy, x, w, mean, invstd, dx, dw, db, M, C, CW, ROWS, PARTS, begin, end):  # type: ignore[no-untyped-def]
     """w * invstd * (dy - db / M - (x - mean) * (invstd * dw / M))."""
-    share = 1.0 / M
+    share, around = 1.0 / M, streams(dx, M * C, C)
     centre, slope, fall, shift = floats(PARAMETERS), floats(PARAMETERS), floats(PARAMETERS), floats(PARAMETERS)
     for task in range(begin, end):
         part = PARTS - 1 - task
@@ -267,7 +267,7 @@ def batch_norm_backward(dy, x, w, mean, invstd, dx, dw, db, M, C, CW, ROWS, PART
             repeat(shift, columns, wide)
             for row in range(0, rows, wide):
                 first, count = (part * ROWS + row) * C + c, at_most(rows - row, wide) * columns
-                _write_gradient(at(dy, first), at(x, first), at(dx, first), count, centre, slope, fall, shift)
+                _write_gradient(at(dy, first), at(x, first), at(dx, first), count, centre, slope, fall, shift, around)
 
 
 @kernel
@@ -297,7 +297,7 @@ def batch_norm_inference_backward(  # type: ignore[no-untyped-def]
             for row in range(0, rows, step):
                 first, count = (part * ROWS + row) * C + c, at_most(rows - row, step)
                 sum_gradients(at(dy, first), at(x, first), C, count, columns, wide, step * C, centre, lanes, second)
-                _normalise(at(dy, first), at(dx, first), C, count, columns, zero, slope, offset)
+                _normalise(at(dy, first), at(dx, first), C, count, columns, zero, slope, offset, streams(dx, M * C, C))
             sums, products = at(partial, 2 * part * C + c), at(partial, (2 * part + 1) * C + c)
             fold(lanes, columns, wide, sums)
             fold(second, columns, wide, products)

@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
-from .simd import LANES, MASK, VECTOR, masked_load, masked_store, splat
+from .simd import LANES, MASK, VECTOR, masked_load, masked_store, splat, streaming_store
 from .simd import i32 as _i32
 
 LINE = 16  # float32 of a cache line
@@ -126,6 +126,22 @@ def store(typingctx, pointer, value):  # type: ignore[no-untyped-def]
         return context.get_dummy_value()
 
     return types.none(pointer, vector), codegen
+
+
+@intrinsic
+def put(typingctx, pointer, value, around):  # type: ignore[no-untyped-def]
+    """Write a vector to a pointer; `around` the caches if that is not 0, see `memory.streams`."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        pointer, value, around = values
+        with builder.if_else(builder.icmp_signed("!=", around, ir.Constant(around.type, 0))) as (streaming, ordinary):
+            with streaming:
+                streaming_store(builder, value, pointer)
+            with ordinary:
+                builder.store(value, builder.bitcast(pointer, VECTOR.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    return types.none(pointer, vector, types.int64), codegen
 
 
 def _first(b: Any, count: Any) -> Any:
