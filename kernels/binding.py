@@ -16,6 +16,7 @@ from .operation import COMPILED, DTYPES, Array, Layout, Operation, Sizes
 from .ops import OPS
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
+KEPT = 4096  # bindings
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,14 +51,14 @@ class Binding:
         numbers = self.layout.numbers(self.sizes, self.attributes)
         return np.array([0] * len(self.layout.arrays) + numbers, np.int64)
 
-    @lru_cache(maxsize=8)  # noqa: B019 - bindings are kept anyway
+    @lru_cache(maxsize=KEPT)  # noqa: B019 - one cache for all bindings, which are kept as long
     def nodes(self, backend: str) -> np.ndarray:
         """The executor's nodes of all stages, where the argument blocks' address and length are filled in later."""
         address = (kernel_address(self.op.name, self.algorithm, stage, backend) for stage, _ in self.tasks)
         return np.array([(kernel, 0, 0, tasks) for kernel, (_, tasks) in zip(address, self.tasks, strict=True)],
                         np.int64)  # fmt: skip
 
-    @lru_cache(maxsize=8)  # noqa: B019
+    @lru_cache(maxsize=KEPT)  # noqa: B019
     def placed(self, threads: int) -> tuple[np.ndarray, int]:
         """Where temporaries stand in one piece of memory, a row for each worker, and how long it is.
 
@@ -79,7 +80,7 @@ class Binding:
         return [(stage.kernel, stage.tasks(self.sizes)) for stage in self.op.algorithms[self.algorithm].stages]
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=KEPT)
 def _bind(
     name: str, shapes: tuple[tuple[int, ...], ...], attributes: tuple[tuple[str, Any], ...], algorithm: str | None
 ) -> Binding:
