@@ -22,7 +22,7 @@ from .operation import Algorithm, Sizes, algorithm
 Rule = Mapping[str, Callable[[Sizes], Any]]
 
 OUTPUT, INPUT = 4, 6
-OUTPUTS, PLANES = OUTPUT * OUTPUT, INPUT * INPUT
+PLANES = INPUT * INPUT
 SPARE = 16
 DEPTH = 64
 """Rows of transformed weights that a task writes, and output channels of a weight gradient that a task sums."""

@@ -28,7 +28,7 @@ from .direct_weight import (  # noqa: F401 - stages of this module's operations
 from .exponential import ZERO
 from .gemm import gemm
 from .im2col import unfold_row
-from .memory import at, at_most, copy, fill, transpose
+from .memory import at, at_most, copy, fill
 from .pointwise import (  # noqa: F401 - stages of this module's operations
     panels_conv2d_backward_data,
     panels_conv2d_backward_data_pack,
@@ -39,6 +39,7 @@ from .pointwise import (  # noqa: F401 - stages of this module's operations
     panels_conv2d_forward_gather,
     panels_conv2d_forward_pack,
 )
+from .transpose import transpose
 from .winograd import (  # noqa: F401 - stages of this module's operations
     winograd_conv2d_backward_data,
     winograd_conv2d_backward_data_weights,

@@ -19,13 +19,20 @@ DEEP = 2048  # rows of a panel: 256 KB
 
 
 @inline
-def stage_row(row, inside, target, start, count, size, channels, P, scale, shift, activation):  # type: ignore[no-untyped-def]
-    """`count` pixels of an image row of `size` pixels from coordinate `start` on, activated; zeros outside."""
+def _extent(inside, start, count, size):  # type: ignore[no-untyped-def]
+    """Of `count` pixels from coordinate `start` on: how many stand before the row, how many of it are skipped, found."""
     before = at_most(-start, count) if start < 0 else 0
     skipped = start if start > 0 else 0
     found = at_most(size - skipped, count - before)
     if not inside or found < 0:
         before, found = count, 0
+    return before, skipped, found
+
+
+@inline
+def stage_row(row, inside, target, start, count, size, channels, P, scale, shift, activation):  # type: ignore[no-untyped-def]
+    """`count` pixels of an image row of `size` pixels from coordinate `start` on, activated; zeros outside."""
+    before, skipped, found = _extent(inside, start, count, size)
     fill(target, ZERO, before * channels)
     if P > 0 or activation > 0:
         load_pixels(at(row, skipped * channels), at(target, before * channels), found, channels, P, scale, shift,
@@ -41,11 +48,7 @@ def stage_gradient_row(dy, z, inside, target, start, count, size, channels, G, s
     if G == 0:
         stage_row(dy, inside, target, start, count, size, channels, 0, slope, offset, 0)
         return
-    before = at_most(-start, count) if start < 0 else 0
-    skipped = start if start > 0 else 0
-    found = at_most(size - skipped, count - before)
-    if not inside or found < 0:
-        before, found = count, 0
+    before, skipped, found = _extent(inside, start, count, size)
     fill(target, ZERO, before * channels)
     load_gradients(at(dy, skipped * channels), at(z, skipped * channels), at(target, before * channels), found,
                    channels, slope, factor, offset)  # fmt: skip

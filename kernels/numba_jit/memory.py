@@ -94,18 +94,3 @@ def fill(target, value, count):  # type: ignore[no-untyped-def]
     """Set `count` elements behind a pointer to `value`."""
     for i in range(count):
         target[i] = value
-
-
-@inline
-def transpose(source, source_row, target, target_row, rows, columns):  # type: ignore[no-untyped-def]
-    """target[j, i] = source[i, j] between two pointers whose rows are so many elements apart.
-
-    Eight rows at a time: rows a power of two apart share few places of the first cache.
-    """
-    for first in range(0, rows, 8):
-        count = at_most(rows - first, 8)
-        start = at(source, first * source_row)
-        for j in range(columns):
-            to = at(target, j * target_row + first)
-            for i in range(count):
-                to[i] = start[i * source_row + j]
