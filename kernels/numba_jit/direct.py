@@ -20,7 +20,7 @@ DEEP = 2048  # rows of a panel: 256 KB
 
 @inline
 def _extent(inside, start, count, size):  # type: ignore[no-untyped-def]
-    """Of `count` pixels from coordinate `start` on: how many stand before the row, how many of it are skipped, found."""
+    """Of `count` pixels from coordinate `start` on: those before the row, those of the row skipped, those found."""
     before = at_most(-start, count) if start < 0 else 0
     skipped = start if start > 0 else 0
     found = at_most(size - skipped, count - before)
