@@ -10,29 +10,35 @@ from numba import types
 from numba.extending import intrinsic
 
 from ..blocking import BLOCK
-from .compiler import inline, kernel
+from .compiler import kernel
 from .exponential import ZERO
-from .memory import at, at_most
-from .simd import splat
-from .vector import AHEAD, LANES, LINE, full, load, load_part, mask, prefetch, store, store_part, where
+from .memory import at, at_most, copy, fill, floats, streams
+from .simd import LANES, VECTOR, FloatPointer, constant, splat, streaming_store, zero
+from .vector import AHEAD, LINE, prefetch
 
 # Philox4x32-10: multipliers and key increments.
 MULTIPLIERS, INCREMENTS, ROUNDS = (0xD2511F53, 0xCD9E8D57), (0x9E3779B9, 0xBB67AE85), 10
 TWO_32 = 4294967296.0
-DRAWN = 4 * LANES  # elements drawn at a time: a block of four for every lane
+VECTORS = 8  # drawn at a time: fewer would leave the multipliers waiting for one another
+DRAWN = VECTORS * LANES
+COUNTERS = DRAWN // 4  # each gives a block of four words
 _i32, _i64 = ir.IntType(32), ir.IntType(64)
-_WORDS = ir.VectorType(_i64, LANES)
+_WORDS = ir.VectorType(_i64, COUNTERS)
 
 
 def _all(number: int) -> Any:
-    return ir.Constant(_WORDS, [number] * LANES)
+    return ir.Constant(_WORDS, [number] * COUNTERS)
+
+
+def _wide(b: Any, number: Any) -> Any:
+    first = b.insert_element(ir.Constant(_WORDS, ir.Undefined), number, ir.Constant(_i32, 0))
+    return b.shuffle_vector(first, first, ir.Constant(ir.VectorType(_i32, COUNTERS), [0] * COUNTERS))
 
 
 def _halves(b: Any, number: Any) -> tuple[Any, Any]:
-    """The low and the high word of an int64, each in all lanes."""
-    return splat(b, b.and_(number, ir.Constant(_i64, 0xFFFFFFFF)), _i64), splat(
-        b, b.lshr(number, ir.Constant(_i64, 32)), _i64
-    )
+    """The low and the high word of an int64, each for all counters."""
+    low, high = b.and_(number, ir.Constant(_i64, 0xFFFFFFFF)), b.lshr(number, ir.Constant(_i64, 32))
+    return _wide(b, low), _wide(b, high)
 
 
 def _philox(b: Any, words: list[Any], keys: tuple[Any, Any]) -> list[Any]:
@@ -46,66 +52,59 @@ def _philox(b: Any, words: list[Any], keys: tuple[Any, Any]) -> list[Any]:
 
 
 @intrinsic
-def _kept(typingctx, first, stream, key, threshold):  # type: ignore[no-untyped-def]
-    """Four masks of the elements that stay, for the blocks of four elements `first`, `first` + 1, ...
+def _drop(typingctx, source, target, around, scale, first, stream, key, threshold):  # type: ignore[no-untyped-def]
+    """Drop among `DRAWN` elements by the numbers of the counters `first`, `first` + 1, ...; `around`: see `vector.put`.
 
-    A counter's lower half is the block, its upper half the stream. The words of each block lie side by side in the end.
+    A counter's lower half is the block of four elements, its upper half the stream. The words of each block lie side by
+    side in the end.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         b = builder
-        block = b.add(splat(b, values[0], _i64), ir.Constant(_WORDS, list(range(LANES))))
-        counter = [block, b.lshr(block, _all(32)), *_halves(b, values[1])]
-        words = _philox(b, counter, _halves(b, values[2]))
+        source, target, around, scale, first, stream, key, threshold = values
+        block = b.add(_wide(b, first), ir.Constant(_WORDS, list(range(COUNTERS))))
+        words = _philox(b, [block, b.lshr(block, _all(32)), *_halves(b, stream)], _halves(b, key))
         pairs = [b.or_(b.and_(words[i], _all(0xFFFFFFFF)), b.shl(words[i + 1], _all(32))) for i in (0, 2)]
-        limit = splat(b, b.trunc(values[3], _i32), _i32)
-        masks = []
-        for quarter in range(4):
-            places = [
-                lane + side for lane in range(quarter * LANES // 4, (quarter + 1) * LANES // 4) for side in (0, LANES)
-            ]
-            order = ir.Constant(ir.VectorType(_i32, LANES // 2), places)
-            drawn = b.bitcast(b.shuffle_vector(*pairs, order), ir.VectorType(_i32, LANES))
-            masks.append(b.icmp_unsigned(">=", drawn, limit))
-        return context.make_tuple(b, signature.return_type, masks)
+        limit, factor = splat(b, b.trunc(threshold, _i32), _i32), splat(b, scale)
+        results = []
+        for place in range(0, DRAWN, LANES):
+            order = [counter + side for counter in range(place // 4, (place + LANES) // 4) for side in (0, COUNTERS)]
+            chosen = b.shuffle_vector(*pairs, ir.Constant(ir.VectorType(_i32, LANES // 2), order))
+            kept = b.icmp_unsigned(">=", b.bitcast(chosen, ir.VectorType(_i32, LANES)), limit)
+            x = b.load(b.bitcast(b.gep(source, [constant(place)]), VECTOR.as_pointer()), align=4)
+            # Not a product with 0: what is dropped is 0 even where x is infinite or NaN.
+            results.append((b.select(kept, b.fmul(x, factor), zero()), b.gep(target, [constant(place)])))
+        with b.if_else(b.icmp_signed("!=", around, constant(0))) as (streaming, ordinary):
+            with streaming:
+                for value, place in results:
+                    streaming_store(b, value, place)
+            with ordinary:
+                for value, place in results:
+                    b.store(value, b.bitcast(place, VECTOR.as_pointer()), align=4)
+        return context.get_dummy_value()
 
-    return types.UniTuple(mask, 4)(types.int64, types.uint64, types.uint64, types.uint64), codegen
-
-
-@inline
-def _drop(source, target, kept, scale):  # type: ignore[no-untyped-def]
-    # Not a product with 0: what is dropped is 0 even where x is infinite or NaN.
-    store(target, where(kept, load(source) * scale, ZERO))
-
-
-@inline
-def _drop_part(source, target, kept, scale, count):  # type: ignore[no-untyped-def]
-    store_part(target, where(kept, load_part(source, count, ZERO) * scale, ZERO), count)
+    numbers = (types.int64, types.float32, types.int64, types.uint64, types.uint64, types.uint64)
+    return types.none(FloatPointer, FloatPointer, *numbers), codegen
 
 
 @kernel
 def dropout(x, seed, y, SIZE, p, begin, end):  # type: ignore[no-untyped-def]
-    """A vector is read before its place is written, so that y may be x's memory."""
+    """Elements are read before their places are written, so that y may be x's memory; the last go through a tile."""
     threshold, scale = np.uint64(p * TWO_32), np.float32(1.0 / (1.0 - p))
     key, stream = seed[0], seed[1]
-    start, stop = begin * BLOCK, at_most(end * BLOCK, SIZE)
+    start, stop, around = begin * BLOCK, at_most(end * BLOCK, SIZE), streams(y, SIZE, LINE)
     if p == 1.0:
-        for i in range(start, stop, LANES):
-            store_part(at(y, i), full(ZERO), stop - i)
+        fill(at(y, start), ZERO, stop - start)
         return
+    tile = floats(DRAWN)
     for i in range(start, stop, DRAWN):
-        k0, k1, k2, k3 = _kept(i // 4, stream, key, threshold)
-        source, target = at(x, i), at(y, i)
-        for line in range(0, DRAWN, LINE):
-            prefetch(at(source, line + AHEAD))
-        if i + DRAWN <= stop:
-            _drop(source, target, k0, scale)
-            _drop(at(source, LANES), at(target, LANES), k1, scale)
-            _drop(at(source, 2 * LANES), at(target, 2 * LANES), k2, scale)
-            _drop(at(source, 3 * LANES), at(target, 3 * LANES), k3, scale)
+        rest = stop - i
+        if rest < DRAWN:
+            fill(tile, ZERO, DRAWN)
+            copy(at(x, i), tile, rest)
+            _drop(tile, tile, 0, scale, i // 4, stream, key, threshold)
+            copy(tile, at(y, i), rest)
         else:
-            rest = stop - i
-            _drop_part(source, target, k0, scale, rest)
-            _drop_part(at(source, LANES), at(target, LANES), k1, scale, rest - LANES)
-            _drop_part(at(source, 2 * LANES), at(target, 2 * LANES), k2, scale, rest - 2 * LANES)
-            _drop_part(at(source, 3 * LANES), at(target, 3 * LANES), k3, scale, rest - 3 * LANES)
+            for line in range(i, i + DRAWN, LINE):
+                prefetch(at(x, line + AHEAD))
+            _drop(at(x, i), at(y, i), around, scale, i // 4, stream, key, threshold)

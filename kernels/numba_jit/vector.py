@@ -192,7 +192,7 @@ def prefetch(typingctx, pointer):  # type: ignore[no-untyped-def]
     return types.none(pointer), codegen
 
 
-def _halves(b: Any, value: Any, join: Callable[[Any, Any], Any]) -> Any:
+def halves(b: Any, value: Any, join: Callable[[Any, Any], Any]) -> Any:
     """Join the upper half of the lanes with the lower one until one is left."""
     count = value.type.count
     while count > 1:
@@ -211,7 +211,7 @@ def total(typingctx, value):  # type: ignore[no-untyped-def]
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         wide = builder.fpext(values[0], ir.VectorType(ir.DoubleType(), LANES))
-        return _halves(builder, wide, builder.fadd)
+        return halves(builder, wide, builder.fadd)
 
     return types.float64(vector), codegen
 
@@ -221,7 +221,7 @@ def largest(typingctx, value):  # type: ignore[no-untyped-def]
     """The largest lane; a NaN may be passed over."""
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return _halves(builder, values[0], lambda a, b: builder.select(builder.fcmp_ordered(">", a, b), a, b))
+        return halves(builder, values[0], lambda a, b: builder.select(builder.fcmp_ordered(">", a, b), a, b))
 
     return types.float32(vector), codegen
 
