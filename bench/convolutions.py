@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nnfast.kernels import get_num_threads, set_num_threads
+from nnfast.kernels import get_num_threads, set_num_threads, winograd
 from nnfast.kernels.choice import CONV_ALGORITHMS, set_conv_algorithm
 
 from .limits import Limits, measure
@@ -81,7 +81,7 @@ class Row:
 
 def error_bound(summands: int, algorithm: str) -> float:
     """How far two results may be apart, in the L2 norm: both add so many products in an order of their own."""
-    return 4 * EPSILON * math.sqrt(summands) * (WINOGRAD if algorithm == "winograd" else 1)
+    return 4 * EPSILON * math.sqrt(summands) * (WINOGRAD if algorithm in winograd.FORMS else 1)
 
 
 def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:

@@ -1,7 +1,8 @@
 """Declarations of convolution: the plain operations, and those fused with what stands before and behind them.
 
 Algorithms: ``direct`` multiplies straight out of a block of padded images, ``winograd`` (`winograd.py`) saves three
-quarters of the products of 3x3 kernels, ``depthwise`` takes the channels as the vector, ``im2col`` unfolds first.
+quarters of the products of 3x3 kernels, ``wide_winograd`` does so for many channels, ``depthwise`` takes the channels
+as the vector, ``im2col`` unfolds first.
 """
 
 from __future__ import annotations
@@ -55,6 +56,11 @@ def candidates(s: Sizes) -> tuple[str, ...]:
     if winograd.suits(s):
         return ("winograd", "direct") if min(s.CG, s.KG) >= 16 else ("direct", "winograd")
     return ("direct", "panels") if pointwise(s) else ("direct",)
+
+
+def _image_candidates(s: Sizes) -> tuple[str, ...]:
+    """For an image, or its gradient, of many channels there is another form of Winograd's algorithm."""
+    return ("wide_winograd", "direct") if winograd.suits(s) and winograd.wide(s) else candidates(s)
 
 
 def _weight_candidates(s: Sizes) -> tuple[str, ...]:
@@ -281,17 +287,18 @@ CONVOLUTION: tuple[Operation, ...] = (
     operation(
         "conv.conv2d_forward", "x: N H W C; w: K R S CG; b: B", "y: N OH OW K",
         attributes=WINDOW + "; groups: int", either={"B": (0, "K")}, derive={**CONVOLVED, **GROUPED},
-        candidates=candidates, flops=flops,
-        algorithms={"direct": direct_forward(), "winograd": winograd.forward(), "depthwise": depthwise_forward(),
+        candidates=_image_candidates, flops=flops,
+        algorithms={"direct": direct_forward(), "winograd": winograd.forward(),
+                    "wide_winograd": winograd.wide_forward(), "depthwise": depthwise_forward(),
                     "panels": _PANELS_FORWARD, "im2col": _IM2COL_FORWARD}),
     operation(
         "conv.conv2d_backward_data", "dy: N OH OW K; w: K R S CG", "dx: N H W C",
         attributes="size: pair; " + WINDOW + "; groups: int",
         derive={**INPUT_SIZE, **GROUPED, "C": lambda s: s.CG * s.groups},
-        candidates=candidates, flops=flops,
+        candidates=_image_candidates, flops=flops,
         algorithms={"direct": direct_backward_data(), "winograd": winograd.backward_data(),
-                    "depthwise": depthwise_backward_data(), "panels": _PANELS_BACKWARD_DATA,
-                    "im2col": _IM2COL_BACKWARD_DATA}),
+                    "wide_winograd": winograd.wide_backward_data(), "depthwise": depthwise_backward_data(),
+                    "panels": _PANELS_BACKWARD_DATA, "im2col": _IM2COL_BACKWARD_DATA}),
     operation(
         "conv.conv2d_backward_weight", "x: N H W C; dy: N OH OW K", "dw: K R S CG",
         attributes="kernel_size: pair; " + WINDOW + "; groups: int",

@@ -118,7 +118,7 @@ def _backward_weight(call: Call, x: np.ndarray, dy: np.ndarray) -> np.ndarray:
 def _forward_terms(call: Call, x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Terms of the convolution's own sums, in units of eps."""
     s = call.sizes
-    if call.algorithm == "winograd":
+    if call.algorithm in winograd.FORMS:
         terms = _winograd(x, w, call.padding, (s.OH, s.OW))
         return terms + ROUNDINGS * np.abs(b) if len(b) else terms
     return grow(s.R * s.S * s.CG + 1) * _forward(call, np.abs(x), np.abs(w), np.abs(b))
@@ -126,7 +126,7 @@ def _forward_terms(call: Call, x: np.ndarray, w: np.ndarray, b: np.ndarray) -> n
 
 def _backward_data_terms(call: Call, dy: np.ndarray, w: np.ndarray) -> np.ndarray:
     s = call.sizes
-    if call.algorithm == "winograd":
+    if call.algorithm in winograd.FORMS:
         turned = w[:, ::-1, ::-1].transpose(3, 1, 2, 0)
         outside = s.R - 1 - call.padding[0], s.S - 1 - call.padding[1]
         return _winograd(dy, turned, outside, (s.H, s.W))
@@ -135,7 +135,7 @@ def _backward_data_terms(call: Call, dy: np.ndarray, w: np.ndarray) -> np.ndarra
 
 def _backward_weight_terms(call: Call, x: np.ndarray, dy: np.ndarray) -> np.ndarray:
     s = call.sizes
-    if call.algorithm == "winograd":
+    if call.algorithm in winograd.FORMS:
         return _winograd_weight(x, dy, call.padding)
     return grow(s.N * s.OH * s.OW) * _backward_weight(call, np.abs(x), np.abs(dy))
 

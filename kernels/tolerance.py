@@ -46,7 +46,7 @@ def error_bounds(
     expected : exact outputs and updates after the call, in float64.
     dtype : the type that was computed in, float32 or float64.
     algorithm : the one that computed, a key of the operation's algorithms; None: any that adds the formula's own terms,
-        which all do but ``winograd``.
+        which all do but Winograd's.
 
     Returns
     -------

@@ -16,16 +16,23 @@ from typing import Any
 
 import numpy as np
 
-from .blocking import BLOCK, PANEL, blocks
+from .blocking import BLOCK, PANEL, blocks, evenly
 from .operation import Algorithm, Sizes, algorithm
 
 Rule = Mapping[str, Callable[[Sizes], Any]]
 
+FORMS = ("winograd", "wide_winograd")
+"""The names of the algorithms that compute with it."""
 OUTPUT, INPUT = 4, 6
 PLANES = INPUT * INPUT
 SPARE = 16
 DEPTH = 64
 """Rows of transformed weights that a task writes, and output channels of a weight gradient that a task sums."""
+SHORT = 4
+"""Rows of the smallest register tile of a product: blocks of tiles are filled up with zeros to a multiple of it."""
+WIDE_TILES = 256
+"""The most tiles of a block with which transformed weights, which a task makes as it needs them, are multiplied."""
+WIDE_WEIGHTS = DEPTH * PANEL + SPARE
 STRIP = 4
 """Tiles of a row of tiles whose pixels the fused kernels load at once: neighbours share two columns."""
 STRIP_PIXELS = INPUT * (STRIP * OUTPUT + 2)
@@ -61,6 +68,11 @@ A_TRANSPOSED = np.array([
 def suits(s: Sizes) -> bool:
     """Whether a convolution is 3x3 with stride and dilation 1 and one group."""
     return (s.R, s.S, s.groups) == (3, 3, 1) and tuple(s.stride) == (1, 1) == tuple(s.dilation)
+
+
+def wide(s: Sizes) -> bool:
+    """Whether both images have so many channels that transformed weights are best made where they are used."""
+    return min(s.CG, s.KG) >= 192
 
 
 def _row(channels: int) -> int:
@@ -122,6 +134,40 @@ def backward_data(prefix: str = "", workspace: str = "", *rest: tuple[str, Any])
         workspace=f"transformed: PANELS {PLANES} WEIGHTS{workspace}",
         scratch=_scratch(prefix), backends=("numba",), suits=suits,
     )  # fmt: skip
+
+
+def _wide(height: str, width: str, channels: str, outputs: str) -> Rule:
+    """A task computes a panel of channels of a block of TILES tiles, summing over RUNS runs of DEPTH channels."""
+    return {
+        "TH": lambda s: blocks(getattr(s, height), OUTPUT),
+        "TW": lambda s: blocks(getattr(s, width), OUTPUT),
+        "TILES": lambda s: blocks(evenly(s.N * s.TH * s.TW, WIDE_TILES), SHORT) * SHORT,
+        "INPUTS": lambda s: s.TILES * DEPTH + SPARE,
+        "PRODUCTS": lambda s: s.TILES * PANEL + SPARE,
+        "BLOCKS": lambda s: blocks(s.N * s.TH * s.TW, s.TILES),
+        "PANELS": lambda s: blocks(getattr(s, outputs), PANEL),
+        "RUNS": lambda s: max(1, blocks(getattr(s, channels), DEPTH)),
+    }
+
+
+def _wide_algorithm(name: str, sizes: Rule) -> Algorithm:
+    return algorithm(
+        (f"wide_winograd_{name}_inputs", lambda s: s.BLOCKS * s.RUNS),
+        (f"wide_winograd_{name}", lambda s: s.BLOCKS * s.PANELS),
+        derive=sizes,
+        workspace=f"transformed: BLOCKS RUNS {PLANES} INPUTS",
+        scratch=f"weights: {PLANES} {WIDE_WEIGHTS}; products: {PLANES} PRODUCTS", backends=("numba",), suits=suits,
+    )  # fmt: skip
+
+
+def wide_forward() -> Algorithm:
+    """Transform the inputs; panel by panel: kernels of a run of channels to planes, products, planes to outputs."""
+    return _wide_algorithm("conv2d_forward", _wide("OH", "OW", "C", "K"))
+
+
+def wide_backward_data() -> Algorithm:
+    """The same with dy as the image and the kernels turned by half a turn."""
+    return _wide_algorithm("conv2d_backward_data", _wide("H", "W", "K", "C"))
 
 
 def backward_weight(prefix: str = "") -> Algorithm:

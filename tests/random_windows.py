@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from nnfast.kernels import cases as table
+from nnfast.kernels import winograd
 from nnfast.kernels.cases import Draw
 from nnfast.kernels.launch import run
 from nnfast.kernels.operation import Operation
@@ -42,7 +43,7 @@ def pair(rng: Rng, low: int, high: int) -> tuple[int, int]:
 
 def _groups(rng: Rng, algorithm: str, large: bool) -> tuple[int, int, int]:
     """(channels, output channels, groups)."""
-    kind = {"depthwise": "depthwise", "winograd": "one", "panels": "one"}.get(algorithm)
+    kind = {"depthwise": "depthwise", "winograd": "one", "wide_winograd": "one", "panels": "one"}.get(algorithm)
     kind = kind or one_of(rng, "one", "one", "groups", "depthwise", "multiplier")
     if kind == "one":
         return channels(rng, large), channels(rng, True), 1
@@ -57,7 +58,7 @@ def _geometry(rng: Rng, op: str, algorithm: str) -> table._Window | None:
     """A convolution that the algorithm suits; None if its image is smaller than its kernel or too much work."""
     large = rng.random() < 0.25
     c, k, groups = _groups(rng, algorithm, large)
-    three = algorithm == "winograd"
+    three = algorithm in winograd.FORMS
     kernel = (3, 3) if three else pair(rng, 1, 7)
     stride, dilation = ((1, 1), (1, 1)) if three else (pair(rng, 1, 3), pair(rng, 1, 3))
     padding = pair(rng, 0, 3)

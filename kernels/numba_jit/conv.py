@@ -50,6 +50,12 @@ from .winograd_weight import (  # noqa: F401 - stages of this module's operation
     winograd_conv2d_backward_weight,
     winograd_conv2d_backward_weight_reduce,
 )
+from .winograd_wide import (  # noqa: F401 - stages of this module's operations
+    wide_winograd_conv2d_backward_data,
+    wide_winograd_conv2d_backward_data_inputs,
+    wide_winograd_conv2d_forward,
+    wide_winograd_conv2d_forward_inputs,
+)
 
 
 @inline

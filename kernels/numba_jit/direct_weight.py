@@ -25,6 +25,18 @@ def correlate(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Weight gradient of tasks `begin` to `end`, with what `fused.py` declares on load."""
     row_places, c_places, row_shifts = at(places, 0), at(places, DEPTH), at(shifts, 0)
+    (down, across), few = stride, sparse(R, S, stride)
+    in_place = padding[0] == 0 and padding[1] == 0 and P == 0 and activation == 0 and not few
+    pitch, image_step = (W * C, H * W * C) if in_place else (WP * C, HP * WP * C)
+    if few:
+        down = across = 1
+    i = 0
+    for r in range(R):
+        for s in range(S):
+            for c in range(CG):
+                row_places[i] = r * dilation[0] * pitch + s * dilation[1] * C + c
+                c_places[i] = i * PANEL
+                i += 1
     for task in range(begin, end):
         part, split = task // SPLIT, task % SPLIT
         low, high = split * PANELS // SPLIT, (split + 1) * PANELS // SPLIT
@@ -37,19 +49,12 @@ def correlate(  # type: ignore[no-untyped-def]
         for block in range(start, stop):
             first, top = block // BANDS * IMAGES, block % BANDS * BAND
             images, rows = at_most(IMAGES, N - first), at_most(BAND, OH - top)
-            (down, across), few = stride, sparse(R, S, stride)
-            if padding[0] == 0 and padding[1] == 0 and P == 0 and activation == 0 and not few:
-                a, pitch, image_step = at(x, (first * H + top * stride[0]) * W * C), W * C, H * W * C
+            if in_place:
+                a = at(x, (first * H + top * stride[0]) * W * C)
             else:
                 stage_windows(at(x, 0), staged, first, images, top, rows, H, W, C, HP, WP, R, S, stride, padding,
                               dilation, P, scale, shift, activation)  # fmt: skip
-                a, pitch, image_step = at(staged, 0), WP * C, HP * WP * C
-                if few:
-                    down = across = 1
-            for i in range(DEPTH):
-                tap, c = i // CG, i % CG
-                row_places[i] = tap // S * dilation[0] * pitch + tap % S * dilation[1] * C + c
-                c_places[i] = i * PANEL
+                a = at(staged, 0)
             runs = 0
             for image in range(images):
                 for row in range(rows):

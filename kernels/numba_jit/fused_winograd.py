@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ..blocking import PANEL
 from ..fused import NO_ACTIVATION
-from ..winograd import DEPTH, INPUT, OUTPUT, PLANES, STRIP
+from ..winograd import DEPTH, INPUT, OUTPUT, PLANES, SHORT, STRIP
 from .compiler import inline, kernel
 from .exponential import ONE, ZERO
 from .fused_winograd_tiles import add_moments, flush, mask_gradients, stage_gradients, stage_pixels
@@ -16,7 +16,7 @@ from .fusion import add_tasks
 from .memory import at, at_most, copy, fill, floats
 from .simd import LANES
 from .winograd import fill_rows, multiply_planes, transform_kernels, transform_turned_kernels
-from .winograd_tiles import EARLY, SHORT, following, multiply, pixel, place
+from .winograd_tiles import EARLY, following, multiply, pixel, place
 from .winograd_transforms import (
     transform_gradients,
     transform_inputs,
@@ -260,8 +260,8 @@ def fused_winograd_conv2d_backward_weight(  # type: ignore[no-untyped-def]
                                         GRADIENTS)  # fmt: skip
                 i += count
             for plane in range(PLANES):
-                multiply(whole, columns, tiles, at(gradients, plane * GRADIENTS), 1, DEPTH, at(inputs, plane * INPUTS),
-                         at(products, plane * PRODUCTS), block - start)  # fmt: skip
+                multiply(0, whole, columns, tiles, at(gradients, plane * GRADIENTS), 1, DEPTH,
+                         at(inputs, plane * INPUTS), at(products, plane * PRODUCTS), block - start)  # fmt: skip
         for i in range(rows):
             for j in range(0, columns, LANES):
                 transform_weight_gradients(at(products, i * PANEL + j), PRODUCTS, columns - j,

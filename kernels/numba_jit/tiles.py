@@ -26,6 +26,7 @@ from .simd import (
 )
 
 TILE_ROWS = 14 if LANES == 16 else 6
+TAP_ROWS = 12 if LANES == 16 else 6  # the same for a weight gradient, whose taps have a multiple of it
 WINDOW_ROWS = 6 if LANES == 16 else 2  # of the smaller tile
 NARROW_ROWS = 16 if LANES == 16 else 8  # of a tile of one vector
 STORE, ACCUMULATE, ADD_BIAS = 0, 1, 2  # what happens to a result, see `window_gemm.Store`

@@ -12,7 +12,7 @@ from ..blocking import PANEL
 from .compiler import inline
 from .memory import at, at_most
 from .simd import LANES
-from .tiles import ASK_B, ASK_B_LATER, EVEN, NARROW_ROWS, TILE_ROWS, WINDOW_ROWS, window_tile
+from .tiles import ASK_ALL, ASK_B, ASK_B_LATER, EVEN, NARROW_ROWS, TAP_ROWS, TILE_ROWS, WINDOW_ROWS, window_tile
 
 LINE = 16  # floats of a cache line
 
@@ -124,11 +124,14 @@ def _tile(windows, panel, rows, i, later, asked):  # type: ignore[no-untyped-def
 @inline
 def _wide_rows(asks, m, columns, windows, panel, rows, store, later, asked):  # type: ignore[no-untyped-def]
     """All rows of A against two vectors of a panel; returns how many lines have been asked for in all."""
-    i = 0
+    i, taps = 0, TAP_ROWS < TILE_ROWS and asks == ASK_ALL and m % TAP_ROWS == 0
     while i < m:
         left, height = m - i, TILE_ROWS
         tile = _tile(windows, panel, rows, i, later, asked)
-        if _gap(tile.places, left, TILE_ROWS) == 1:
+        if taps and _gap(tile.places, left, TAP_ROWS) == 1:
+            height = TAP_ROWS
+            window_tile(TAP_ROWS, 2, TAP_ROWS, 1, asks, left, columns, windows, store, tile)
+        elif _gap(tile.places, left, TILE_ROWS) == 1:
             window_tile(TILE_ROWS, 2, TILE_ROWS, 1, asks, left, columns, windows, store, tile)
         elif left > WINDOW_ROWS:
             window_tile(TILE_ROWS, 2, 1, 0, asks, left, columns, windows, store, tile)

@@ -10,28 +10,29 @@ from numba import types
 from numba.extending import intrinsic
 
 from ..blocking import PANEL
-from ..winograd import OUTPUT
+from ..winograd import OUTPUT, SHORT
 from .compiler import inline
 from .memory import at, at_most
 from .simd import LANES, VECTOR, FloatPointer, constant, fma, i1, i64, prefetch, splat, zero
 
-LONG, TALL, MIDDLE, SHORT = (24, 12, 8, 4) if LANES == 16 else (4, 4, 4, 4)
-"""Rows of the register tiles of a product; LONG where they are one vector wide."""
+LONG, TALL, MIDDLE = (24, 12, 8) if LANES == 16 else (SHORT, SHORT, SHORT)
+"""Rows of the larger register tiles of a product; LONG where they are one vector wide."""
 EARLY = 3  # tiles between the one whose pixels are fetched into the cache and the one that is transformed
 CHAIN = 256  # products that are added before they meet the sum; 256 x 32 weights stay in the first cache
 
 
 @intrinsic(prefer_literal=True)
-def _tile(typingctx, rows, vectors, depth, a, a_row, a_depth, b, c, add):  # type: ignore[no-untyped-def]
+def _tile(typingctx, rows, vectors, asks, depth, a, a_row, a_depth, b, c, add):  # type: ignore[no-untyped-def]
     """c[rows, vectors * LANES] = (c if add) + a[rows, depth] b[depth, vectors * LANES]; b and c have PANEL columns.
 
     Whole vectors without masks. The loop is built of phis, its pointers step by step: LLVM unrolls a loop over an
-    index, and runs out of registers.
+    index, and runs out of registers. If the literal `asks` is 1, each step asks for as many elements of the rows that
+    come next as it reads: all of them where rows of `depth` elements stand one behind the other.
     """
     tile_rows, tile_vectors = rows.literal_value, vectors.literal_value
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        _, _, depth, a, a_row, a_depth, b, c, add = arguments
+        _, _, _, depth, a, a_row, a_depth, b, c, add = arguments
         steps = [builder.mul(a_row, constant(i)) for i in range(4)]
         starts = [builder.gep(a, [builder.mul(a_row, constant(i))]) for i in range(0, tile_rows, 4)]
         targets = [[builder.gep(c, [constant(i * PANEL + j * LANES)]) for j in range(tile_vectors)]
@@ -39,6 +40,7 @@ def _tile(typingctx, rows, vectors, depth, a, a_row, a_depth, b, c, add):  # typ
         for target in targets:
             for pointer in target:
                 prefetch(builder, pointer, writing=True)
+        following_rows = builder.gep(a, [builder.mul(a_row, constant(tile_rows))])
         entry = builder.block
         loop, done = builder.append_basic_block("depth"), builder.append_basic_block("done")
         empty = builder.icmp_signed("<=", depth, constant(0))
@@ -52,6 +54,9 @@ def _tile(typingctx, rows, vectors, depth, a, a_row, a_depth, b, c, add):  # typ
             sums = [[builder.phi(VECTOR) for _ in range(tile_vectors)] for _ in range(tile_rows)]
             for phi, start in zip(a_at, starts, strict=True):
                 phi.add_incoming(start, entry)
+            if asks.literal_value:
+                ahead = builder.mul(builder.sub(depth, count), constant(tile_rows))
+                prefetch(builder, builder.gep(following_rows, [ahead]))
             b_vectors = [_load(builder, builder.gep(b_at, [constant(j * LANES)])) for j in range(tile_vectors)]
             results = []
             for i in range(tile_rows):
@@ -86,7 +91,7 @@ def _tile(typingctx, rows, vectors, depth, a, a_row, a_depth, b, c, add):  # typ
         return context.get_dummy_value()
 
     L = types.int64
-    return types.void(rows, vectors, L, FloatPointer, L, L, FloatPointer, FloatPointer, L), codegen
+    return types.void(rows, vectors, asks, L, FloatPointer, L, L, FloatPointer, FloatPointer, L), codegen
 
 
 def _load(builder: Any, pointer: Any) -> Any:
@@ -179,17 +184,17 @@ def multiply_tiles(tiles, columns, depth, inputs, row, weights, products):  # ty
     first = 0
     while True:
         count = at_most(depth - first, CHAIN)
-        multiply(tiles, columns, count, at(inputs, first), row, 1, at(weights, first * PANEL), products, first)
+        multiply(0, tiles, columns, count, at(inputs, first), row, 1, at(weights, first * PANEL), products, first)
         first += count
         if first >= depth:
             break
 
 
 @inline
-def multiply(rows, columns, depth, a, a_row, a_depth, b, c, add):  # type: ignore[no-untyped-def]
+def multiply(asks, rows, columns, depth, a, a_row, a_depth, b, c, add):  # type: ignore[no-untyped-def]
     """c[rows, PANEL] = (c if add) + a[rows, depth] b[depth, PANEL], as many columns as are needed.
 
-    The number of rows is a multiple of SHORT.
+    The number of rows is a multiple of SHORT. `asks` is a literal, see `_tile`.
     """
     for j in range(0, columns, 2 * LANES):
         two = columns - j > LANES
@@ -199,23 +204,23 @@ def multiply(rows, columns, depth, a, a_row, a_depth, b, c, add):  # type: ignor
             left = rows - i
             a_at, c_at = at(a, i * a_row), at(c, i * PANEL + j)
             if not two and left >= LONG:
-                _tile(LONG, 1, depth, a_at, a_row, a_depth, b_at, c_at, add)
+                _tile(LONG, 1, asks, depth, a_at, a_row, a_depth, b_at, c_at, add)
                 i += LONG
             elif left >= TALL and left != 2 * MIDDLE:
                 if two:
-                    _tile(TALL, 2, depth, a_at, a_row, a_depth, b_at, c_at, add)
+                    _tile(TALL, 2, asks, depth, a_at, a_row, a_depth, b_at, c_at, add)
                 else:
-                    _tile(TALL, 1, depth, a_at, a_row, a_depth, b_at, c_at, add)
+                    _tile(TALL, 1, asks, depth, a_at, a_row, a_depth, b_at, c_at, add)
                 i += TALL
             elif left >= MIDDLE:
                 if two:
-                    _tile(MIDDLE, 2, depth, a_at, a_row, a_depth, b_at, c_at, add)
+                    _tile(MIDDLE, 2, asks, depth, a_at, a_row, a_depth, b_at, c_at, add)
                 else:
-                    _tile(MIDDLE, 1, depth, a_at, a_row, a_depth, b_at, c_at, add)
+                    _tile(MIDDLE, 1, asks, depth, a_at, a_row, a_depth, b_at, c_at, add)
                 i += MIDDLE
             else:
                 if two:
-                    _tile(SHORT, 2, depth, a_at, a_row, a_depth, b_at, c_at, add)
+                    _tile(SHORT, 2, asks, depth, a_at, a_row, a_depth, b_at, c_at, add)
                 else:
-                    _tile(SHORT, 1, depth, a_at, a_row, a_depth, b_at, c_at, add)
+                    _tile(SHORT, 1, asks, depth, a_at, a_row, a_depth, b_at, c_at, add)
                 i += SHORT

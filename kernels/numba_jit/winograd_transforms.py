@@ -237,7 +237,8 @@ def transform_outputs(typingctx, planes, plane, channels, bias, corner, down, ri
 def transform_weights(typingctx, taps, tap, ahead, channels, planes, plane, around):  # type: ignore[no-untyped-def]
     """One vector of planes = G g G^T of 3x3 taps `tap` elements apart; zeros behind the last of `channels`.
 
-    Taps that are `ahead` are fetched into the cache; with `around` planes are written around the caches.
+    Taps that are `ahead` are fetched into the second cache: those of many channels fight for few places of the first.
+    With `around` planes are written around the caches.
     """
 
     def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
@@ -246,7 +247,8 @@ def transform_weights(typingctx, taps, tap, ahead, channels, planes, plane, arou
 
         def weight(i: int, j: int) -> _Vector:
             place = _strided(b, taps, tap, i * KERNEL + j)
-            prefetch(b, b.gep(place, [ahead]))
+            for lane in (0, LANES - 1):
+                prefetch(b, b.gep(place, [b.add(ahead, constant(lane))]), near=False)
             return _Vector(b, masked_load(b, place, mask))
 
         values = _twice(_weights, KERNEL, weight)
@@ -279,14 +281,19 @@ def transform_weight_gradients(typingctx, planes, plane, channels, taps, tap):  
 
 @intrinsic
 def transpose_vectors(typingctx, source, source_row, rows, columns, target):  # type: ignore[no-untyped-def]
-    """target[j * LANES + i] = source[i, j] for i and j below LANES; zeros where i >= `rows` or j >= `columns`."""
+    """target[j * LANES + i] = source[i, j] for i and j below LANES; zeros where i >= `rows` or j >= `columns`.
+
+    The columns behind these are fetched into the second cache.
+    """
 
     def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
         source, source_row, rows, columns, target = arguments
         vectors = []
         for i in range(LANES):
             count = b.select(b.icmp_signed("<", constant(i), rows), columns, constant(0))
-            vectors.append(masked_load(b, _strided(b, source, source_row, i), tail_mask(b, count)))
+            place = _strided(b, source, source_row, i)
+            prefetch(b, b.gep(place, [constant(2 * LANES - 1)]), near=False)
+            vectors.append(masked_load(b, place, tail_mask(b, count)))
         distance = 1
         while distance < LANES:
             for i in range(LANES):

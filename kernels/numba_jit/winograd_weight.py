@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from ..blocking import BLOCK, PANEL
-from ..winograd import DEPTH, OUTPUT, PLANES
+from ..winograd import DEPTH, OUTPUT, PLANES, SHORT
 from .compiler import inline, kernel
 from .exponential import ZERO
 from .memory import at, at_most, copy, fill
 from .simd import LANES
-from .winograd_tiles import EARLY, SHORT, following, multiply, pixel, place
+from .winograd_tiles import EARLY, following, multiply, pixel, place
 from .winograd_transforms import transform_gradients, transform_inputs, transform_weight_gradients
 
 
@@ -54,8 +54,8 @@ def winograd_conv2d_backward_weight(  # type: ignore[no-untyped-def]
             _load(x, dy, H, W, C, OH, OW, K, padding[0], padding[1], c, k, first, tiles, TH, TW, inputs, INPUTS,
                   gradients, GRADIENTS)  # fmt: skip
             for plane in range(PLANES):
-                multiply(whole, columns, tiles, at(gradients, plane * GRADIENTS), 1, DEPTH, at(inputs, plane * INPUTS),
-                         at(products, plane * PRODUCTS), block - start)  # fmt: skip
+                multiply(0, whole, columns, tiles, at(gradients, plane * GRADIENTS), 1, DEPTH,
+                         at(inputs, plane * INPUTS), at(products, plane * PRODUCTS), block - start)  # fmt: skip
         for i in range(rows):
             for j in range(0, columns, LANES):
                 transform_weight_gradients(at(products, i * PANEL + j), PRODUCTS, columns - j,
