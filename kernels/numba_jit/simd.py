@@ -90,13 +90,13 @@ def streaming_store(b: Any, value: Any, pointer: Any) -> None:
     instruction.set_metadata("nontemporal", b.module.add_metadata([ir.Constant(i32, 1)]))
 
 
-def prefetch(b: Any, pointer: Any, writing: bool = False, near: bool = True) -> None:
+def prefetch(b: Any, pointer: Any, writing: bool = False, near: bool = True, once: bool = False) -> None:
     """Begin to bring the cache line of `pointer`, which may lie outside of any array, to the first or second cache.
 
-    `writing` asks to own it.
+    `writing` asks to own it; what is read only `once` need not be kept.
     """
     address = b.bitcast(pointer, ir.IntType(8).as_pointer())
     kind = ir.FunctionType(ir.VoidType(), [address.type, i32, i32, i32])
     function = cgutils.get_or_insert_function(b.module, kind, "llvm.prefetch.p0")
-    locality = 3 if near else 2
+    locality = 0 if once else 3 if near else 2
     b.call(function, [address, ir.Constant(i32, int(writing)), ir.Constant(i32, locality), ir.Constant(i32, 1)])

@@ -3,48 +3,102 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from nnfast.kernels import OPS
+from nnfast.kernels.binding import ALIGNMENT
 from nnfast.kernels.launch import bind, run
 from nnfast.kernels.numba_jit.memory import STREAMED
-from nnfast.kernels.numba_jit.vector import LINE
+from nnfast.kernels.operation import DTYPES
 
 ROWS, CLASSES = 4101, 1024  # the last task has fewer rows
-CASES = {
-    "relu_forward": {}, "relu_backward": {}, "tanh_forward": {}, "add": {"alpha": 0.5}, "dropout": {"p": 0.5},
-    "softmax_forward": {}, "softmax_backward": {}, "log_softmax_forward": {}, "log_softmax_backward": {},
-    "cross_entropy_backward": {"ignore_index": 3, "label_smoothing": 0.1},
+SMALL, LARGE = (17, 31, 33, 64), (17, 62, 66, 64)  # batches of images
+WINDOW = {"stride": (2, 2), "padding": (0, 0)}
+Arrays = dict[str, np.ndarray]
+
+
+def _drawn(*shape: int) -> np.ndarray:
+    return -np.random.default_rng(len(shape)).random(shape, np.float32)
+
+
+def _rows(*names: str) -> Callable[[], Arrays]:
+    return lambda: {name: _drawn(ROWS, CLASSES) for name in names}
+
+
+def _images(**shapes: tuple[int, ...]) -> Callable[[], Arrays]:
+    return lambda: {name: _drawn(*shape) for name, shape in shapes.items()}
+
+
+def _normed(*images: str, **rest: int) -> Callable[[], Arrays]:
+    """Arrays of a batch norm over 64 channels: large ones, and others with so many numbers."""
+    pixels = math.prod(LARGE[:3])
+    few = {"w": 64} | rest
+    return lambda: {name: _drawn(pixels, 64) for name in images} | {name: -_drawn(size) for name, size in few.items()}
+
+
+def _dropped() -> Arrays:
+    return {"x": _drawn(ROWS, CLASSES), "seed": np.array([1, 2], np.uint64)}
+
+
+def _losses() -> Arrays:
+    target = np.random.default_rng(0).integers(0, CLASSES, ROWS)
+    lse, normaliser = np.full(ROWS, 8.0, np.float32), np.ones(1)
+    return {"dy": _drawn(ROWS), "x": _drawn(ROWS, CLASSES), "target": target, "weight": _drawn(CLASSES), "lse": lse,
+            "normaliser": normaliser}  # fmt: skip
+
+
+def _winners() -> Arrays:
+    return {"dy": _drawn(*SMALL), "argmax": np.random.default_rng(0).integers(0, 4, SMALL, np.uint8)}
+
+
+CASES: dict[str, tuple[Callable[[], Arrays], dict[str, Any]]] = {
+    "relu_forward": (_rows("x"), {}),
+    "relu_backward": (_rows("dy", "y"), {}),
+    "tanh_forward": (_rows("x"), {}),
+    "add": (_rows("a", "b"), {"alpha": 0.5}),
+    "dropout": (_dropped, {"p": 0.5}),
+    "softmax_forward": (_rows("x"), {}),
+    "softmax_backward": (_rows("dy", "y"), {}),
+    "log_softmax_forward": (_rows("x"), {}),
+    "log_softmax_backward": (_rows("dy", "y"), {}),
+    "cross_entropy_backward": (_losses, {"ignore_index": 3, "label_smoothing": 0.1}),
+    "batch_norm_inference": (_normed("x", b=64, running_mean=64, running_var=64), {"eps": 2.0}),
+    "batch_norm_backward": (_normed("dy", "x", mean=64, invstd=64), {}),
+    "batch_norm_inference_backward": (_normed("dy", "x", running_mean=64, running_var=64), {"eps": 2.0}),
+    "max_pool2d_forward": (
+        _images(x=(17, 124, 132, 64)), {"kernel_size": (2, 2), **WINDOW, "dilation": (1, 1), "ceil_mode": 0}),
+    "max_pool2d_backward": (
+        _winners, {"kernel_size": (2, 2), **WINDOW, "dilation": (1, 1), "size": LARGE[1:3]}),
+    "avg_pool2d_forward": (
+        _images(x=(17, 124, 132, 64)), {"kernel_size": (2, 2), **WINDOW, "ceil_mode": 0, "count_include_pad": 1}),
+    "avg_pool2d_backward": (
+        _images(dy=SMALL), {"kernel_size": (2, 2), **WINDOW, "size": LARGE[1:3], "count_include_pad": 1}),
+    "adaptive_avg_pool2d_forward": (_images(x=LARGE), {"output_size": (62, 65)}),
+    "adaptive_avg_pool2d_backward": (_images(dy=SMALL), {"size": LARGE[1:3]}),
 }  # fmt: skip
-
-
-def _inputs(op: str) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(0)
-    shapes = {"dy": (ROWS,), "weight": (CLASSES,)} if op == "cross_entropy_backward" else {}
-    fixed = {
-        "seed": np.array([1, 2], np.uint64), "target": rng.integers(0, CLASSES, ROWS), "normaliser": np.ones(1),
-        "lse": np.full(ROWS, 8.0, np.float32),
-    }  # fmt: skip
-    names = [array.name for array in OPS[op].inputs]
-    drawn = {name: -rng.random(shapes.get(name, (ROWS, CLASSES)), np.float32) for name in names if name not in fixed}
-    return {name: fixed[name] if name in fixed else drawn[name] for name in names}
 
 
 @pytest.mark.parametrize("op", CASES)
 def test_large_results_have_the_same_bits_wherever_they_begin(op: str) -> None:
-    arrays = _inputs(op)
-    [(output, shape)] = bind(op, arrays, CASES[op]).outputs
-    size = math.prod(shape)
-    assert size > STREAMED
+    arrays, attributes = CASES[op][0](), CASES[op][1]
+    assert arrays.keys() == {array.name for array in OPS[op].inputs}
     results = []
     for offset in (0, 1):  # only memory that begins at a cache line is written around the caches
-        memory = np.full(size + 2 * LINE, np.nan, np.float32)
-        start = -memory.ctypes.data % (4 * LINE) // 4 + offset
-        result = memory[start : start + size].reshape(shape)
-        run(op, arrays, CASES[op], {output.name: result}, "numba")
-        results.append(result)
-        assert np.isnan(memory[:start]).all()
-        assert np.isnan(memory[start + size :]).all()
-    np.testing.assert_array_equal(*(result.view(np.uint32) for result in results))
-    assert np.isfinite(results[0]).all()
+        outputs, kept = {}, []
+        for array, shape in bind(op, arrays, attributes).outputs:
+            dtype, size = np.dtype(DTYPES[array.dtype]), math.prod(shape)
+            memory = np.full(size * dtype.itemsize + 3 * ALIGNMENT, 0xAB, np.uint8)
+            start = -memory.ctypes.data % ALIGNMENT + ALIGNMENT + offset * dtype.itemsize
+            stop = start + size * dtype.itemsize
+            outputs[array.name] = memory[start:stop].view(dtype).reshape(shape)
+            kept += [memory[:start], memory[stop:]]
+        run(op, arrays, attributes, outputs, "numba")
+        assert all((memory == 0xAB).all() for memory in kept)
+        results.append(outputs)
+    assert results[0][OPS[op].outputs[0].name].size >= STREAMED
+    for name, value in results[0].items():
+        np.testing.assert_array_equal(value.view(np.uint8), results[1][name].view(np.uint8))
+        assert np.isfinite(value).all()
