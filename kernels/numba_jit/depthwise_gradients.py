@@ -140,8 +140,8 @@ def _correlate(
     b, pending, rows = lanes.b, -(-taps // stride), rows_of_correlate(taps, stride)
     first_row, first_column, first, columns = stretch
     height = stride * (rows - 1) + taps
-    seen = Window(lanes, image, load, first_row, height, stride * rows, joined=True)
-    of = Window(lanes, gradient, compose, row, rows, rows, joined=True)
+    seen = Window(lanes, image, load, first_row, height, stride * rows)
+    of = Window(lanes, gradient, compose, row, rows, rows)
     sums = [[Accumulator(b) for _ in range(taps)] for _ in range(taps)]
     gradients = [[Accumulator(b) for _ in range(pending)] for _ in range(rows)]
     for vectors in (*sums, *gradients):
@@ -153,11 +153,9 @@ def _correlate(
     with loop(b, first, b.add(last, delay)) as (t, _):
         for vectors in gradients:
             rotate(vectors)
-            vectors[0].set(zero())
         with b.if_then(b.icmp_signed("<", t, last)):
-            of.ahead.fetch(t)
-            for i, vectors in enumerate(gradients):
-                vectors[0].set(of.load(i, t))
+            for vectors, vector in zip(gradients, of.load_each(t), strict=True):
+                vectors[0].set(vector)
         left = b.add(b.mul(t, constant(stride)), first_column)
         whole = b.and_(there[-1], b.and_(b.icmp_signed(">=", t, inner), b.icmp_signed("<", t, last)))
         valid = [inside(b, b.sub(b.sub(t, constant(q)), first), columns) for q in range(pending)]
@@ -171,18 +169,19 @@ def _correlate(
         for j in range(stride):
             column = b.add(left, constant(j))
             with b.if_then(inside(b, column, seen.width)):
-                seen.ahead.fetch(column)
-                vectors = [seen.load(i, column) for i in range(height)]
+                vectors = list(seen.load_each(column))
                 with b.if_else(whole) as (all_meet, some_meet):
                     with all_meet:
                         for k in range(rows):
                             for q in range(pending):
                                 meet(vectors, j, k, q)
                     with some_meet:  # a zero instead of a gradient would make NaN of an infinite x that none sees
-                        for k in range(rows):
-                            for q in range(pending):
-                                with b.if_then(b.and_(there[k], valid[q])):
-                                    meet(vectors, j, k, q)
+                        for q in range(pending):
+                            with b.if_then(valid[q]):
+                                meet(vectors, j, 0, q)
+                                for k in range(1, rows):
+                                    with b.if_then(there[k]):
+                                        meet(vectors, j, k, q)
     for r in range(taps):
         for s in range(taps):
             lanes.add(sums[r][s].get(), partial, constant(r * taps + s))

@@ -12,19 +12,17 @@ stretch (first row of the image, first column, first output column, output colum
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .depthwise_vectors import Place, inside, only_if, sink, source
-from .simd import LANES, Accumulator, constant, fma, i1, masked_load, masked_store, tail_mask
+from .simd import LANES, Accumulator, constant, fma, masked_load, masked_store, tail_mask
 
 L = types.int64
-WIDE = 16
-"""Columns of images whose rows are worth to be fetched one behind the other."""
 Values = list[Any]
 
 
@@ -67,7 +65,7 @@ class Ahead:
     """The rows that come next, fetched line by line while a stretch is passed: each vector of channels has its share.
 
     A pass takes one line out of each pixel, in an order that processors do not foresee. The rows are fetched side by
-    side, or with `joined` one behind the other, as they stand in memory, if images are not narrow.
+    side, or with `joined` one behind the other, as they stand in memory: a stream that processors run ahead of.
     """
 
     def __init__(
@@ -75,17 +73,17 @@ class Ahead:
     ) -> None:  # fmt: skip
         b = self.b = lanes.b
         self.memory, row_size = memory, b.mul(image[3], image[4])
-        wide = b.and_(b.icmp_signed(">=", image[3], constant(WIDE)), ir.Constant(i1, joined))
-        lines = b.select(wide, constant(rows), constant(1))
-        self.step, apart = b.mul(lines, constant(LANES)), b.select(wide, constant(LANES), row_size)
-        share = b.mul(lanes.channel, b.sub(b.mul(image[3], lines), constant(1)))  # the memory starts at the channel
+        lines, apart = (rows, constant(LANES)) if joined else (1, row_size)
+        self.step = constant(lines * LANES)
+        columns = b.mul(image[3], constant(lines))
+        share = b.mul(lanes.channel, b.sub(columns, constant(1)))  # the memory starts at the channel
         start = b.add(b.mul(first, row_size), share)
         self.offsets = [b.add(start, b.mul(constant(i), apart)) for i in range(rows)]
 
-    def fetch(self, column: Any) -> None:
-        """The share of one column."""
+    def fetch(self, column: Any, lines: slice = slice(None)) -> None:
+        """The share of one column, or some lines of it."""
         offset = self.b.mul(column, self.step)
-        for start in self.offsets:
+        for start in self.offsets[lines]:
             self.memory.expect(self.b.add(start, offset))
 
 
@@ -93,12 +91,12 @@ class Window:
     """Some rows of an image, each with its offset and mask; `new` of them the next stretch does not have in common."""
 
     def __init__(
-        self, lanes: Lanes, image: Values, rest: Values, first: Any, rows: int, new: int, joined: bool = False
+        self, lanes: Lanes, image: Values, rest: Values, first: Any, rows: int, new: int
     ) -> None:  # fmt: skip
         b = self.b = lanes.b
         _, _, height, self.width, self.channels = image
         self.source = lanes.source(image, rest)
-        self.ahead = Ahead(lanes, image, self.source, b.add(first, constant(rows)), new, joined)
+        self.ahead = Ahead(lanes, image, self.source, b.add(first, constant(rows)), new, joined=True)
         row_size, last = b.mul(self.width, self.channels), b.sub(height, constant(1))
         self.offsets, self.masks = [], []
         for i in range(rows):
@@ -112,6 +110,18 @@ class Window:
         """The vector of a column that is inside the image."""
         offset = self.b.add(self.offsets[row], self.b.mul(column, self.channels))
         return self.source.load(offset, self.masks[row])
+
+    def load_each(self, column: Any) -> Iterator[Any]:
+        """The vector of one row after the other, and a line fetched before each of them.
+
+        LLVM would put the fetches side by side; several at once hold up the loads behind them.
+        """
+        for i in range(len(self.offsets)):
+            self.ahead.fetch(column, slice(i, i + 1))
+            self.b.fence("acq_rel", "singlethread")  # no instruction: it keeps the order
+            vector = self.load(i, column)
+            self.b.fence("acq_rel", "singlethread")
+            yield vector
 
 
 def rows_of(taps: int) -> int:
@@ -186,9 +196,7 @@ def _slide(
         for j in range(stride):
             column = b.add(left, constant(j))
             with b.if_then(inside(b, column, seen.width)):
-                seen.ahead.fetch(column)
-                for i in range(height):
-                    vector = seen.load(i, column)
+                for i, vector in enumerate(seen.load_each(column)):
                     for k in range(count):
                         r = i - k * stride
                         if 0 <= r < taps:
