@@ -156,6 +156,7 @@ CONVOLUTIONS: dict[str, _Window] = {
     "3x3 stride 2": _Window(2, (8, 7), 5, 17, (3, 3), (2, 2), (1, 1)),
     "3x3 stride 3 does not divide": _Window(1, (9, 10), 3, 16, (3, 3), (3, 3)),
     "2x2 stride 3 skips pixels": _Window(2, (7, 9), 3, 5, (2, 2), (3, 3)),
+    "3x2 stride 1x4, a block of images": _Window(65, (6, 6), 3, 33, (3, 2), (1, 4)),
     "3x2 stride 2x3 padding 0x1": _Window(1, (8, 8), 4, 6, (3, 2), (2, 3), (0, 1)),
     "3x3 dilation 2": _Window(1, (7, 8), 3, 16, (3, 3), (1, 1), (2, 2), (2, 2)),
     "2x3 dilation 3x2 stride 2": _Window(1, (9, 10), 4, 3, (2, 3), (2, 2), (1, 3), (3, 2)),
@@ -377,6 +378,9 @@ def _linear() -> Iterator[Case]:
         (226, 2, 7),
         (3, 230, 130),
         (120, 150, 140),
+        (1350, 3, 5),
+        (2, 1100, 5),
+        (5, 3, 1100),
     ]
     for m, i, o in sizes:
         for bias in (True, False):

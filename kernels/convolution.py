@@ -267,7 +267,7 @@ def _gather(name: str) -> tuple[str, Callable[[Sizes], int]]:
 
 
 _PANELS_FORWARD = panels(
-    "conv2d_forward", "PIXELS", "K", "C", always=True, before=_PIXELS, first=(_gather("forward"),),
+    "conv2d_forward", "PIXELS", "K", "C", turned=True, before=_PIXELS, first=(_gather("forward"),),
     workspace="; gathered: GATHERED C", suits=pointwise,
 )  # fmt: skip
 _PANELS_BACKWARD_DATA = panels(

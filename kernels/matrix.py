@@ -12,8 +12,9 @@ Rule = Mapping[str, Callable[[Sizes], int]]
 
 TILE_ROWS, TILE_COLUMNS = 112, 128
 """The part of a result that a task of the algorithm ``gemm`` computes."""
-WIDE, DEEP, TASKS = 512, 384, 8
-"""Columns of a task and depth of a product of the algorithm ``panels``, at most; and how many tasks it wants."""
+LOW, TALL, WIDE, DEEP, TASKS = 8, 12, 1024, 1024, 8
+"""A product of the algorithm ``panels``: tiles of rows of a task that has few and many, at most; its columns and
+depth, at most; and how many tasks are wanted."""
 HIGH = 14
 """Rows of the largest register tile; blocks of rows are whole tiles."""
 WORTH_PACKING = 57
@@ -26,16 +27,22 @@ def panels(
     n: str,
     depth: str,
     *,
-    always: bool = False,
+    turned: bool = False,
     before: Rule | None = None,
     first: Sequence[tuple[str, Callable[[Sizes], int]]] = (),
     workspace: str = "",
     **rest: Any,
 ) -> Algorithm:
-    """A task computes ROWS x COLUMNS of C; B is packed in panels if `always` or if there are rows enough.
+    """A task computes ROWS x COLUMNS of C; B is packed in panels if it is `turned` or if there are rows enough.
 
     `m`, `n` and `depth` name the sizes; sizes that must be computed before and stages that come first may be given.
     """
+
+    def rows(s: Sizes) -> int:
+        tiles = blocks(getattr(s, m), HIGH)
+        heights = range(min(TALL, tiles // TASKS), LOW, -1)
+        # An even number of blocks, for the last one of an odd number leaves the second of two threads without work.
+        return HIGH * next((high for high in heights if blocks(tiles, high) % 2 == 0), evenly(tiles, LOW))
 
     def columns(s: Sizes) -> int:
         panels = blocks(getattr(s, n), PANEL)
@@ -44,15 +51,15 @@ def panels(
 
     return algorithm(
         *first,
-        (f"panels_{name}_pack", lambda s: blocks(getattr(s, n), PACKED) if s.PACKS else 0),
+        (f"panels_{name}_pack", lambda s: blocks(getattr(s, n if turned else depth), PACKED) if s.PACKS else 0),
         (f"panels_{name}", lambda s: blocks(getattr(s, m), s.ROWS) * blocks(getattr(s, n), s.COLUMNS)),
         derive={
             **(before or {}),
-            "ROWS": lambda s: HIGH * evenly(blocks(getattr(s, m), HIGH), TILE_ROWS // HIGH),
+            "ROWS": rows,
             "COLUMNS": columns,
-            "DEPTH": lambda s: min(DEEP, getattr(s, depth)),
+            "DEPTH": lambda s: evenly(getattr(s, depth), DEEP),
             "STAGED": lambda s: s.ROWS + 16,  # whole tiles, whatever their height
-            "PACKS": lambda s: int(always or getattr(s, m) >= WORTH_PACKING),
+            "PACKS": lambda s: int(turned or getattr(s, m) >= WORTH_PACKING),
             "PANELS": lambda s: blocks(getattr(s, n), PANEL) if s.PACKS else 0,
         },
         workspace=f"packed: PANELS {depth} {PANEL}{workspace}",
@@ -74,7 +81,7 @@ LINEAR: tuple[Operation, ...] = (
         "linear.linear_forward", "x: M I; w: O I; b: B", "y: M O", either={"B": (0, "O")},
         flops=lambda s: 2 * s.M * s.I * s.O,
         algorithms={
-            "panels": panels("linear_forward", "M", "O", "I", always=True),
+            "panels": panels("linear_forward", "M", "O", "I", turned=True),
             "gemm": _gemm(
                 ("linear_forward_pack", lambda s: blocks(s.O, PACKED)), ("linear_forward", _tiles("M", "O")),
                 workspace="packed: I O"),

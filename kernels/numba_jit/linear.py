@@ -10,25 +10,32 @@ from .tiles import ACCUMULATE, ADD_BIAS, STORE, TILE_ROWS
 from .transpose import copy_rows, transpose
 from .window_gemm import Later, Panels, Rows, Store, Windows, packed_gemm
 
+BAND = 8  # rows that are copied side by side
+
 
 @inline
 def pack_columns(b, packed, depth, n, begin, end):  # type: ignore[no-untyped-def]
-    """packed[panel, d, j] = b[d, panel * PANEL + j]; a task packs PACKED columns."""
-    for first in range(begin * PACKED, at_most(end * PACKED, n), PACKED):
-        count = at_most(n - first, PACKED)
-        target = at(packed, first // PANEL * depth * PANEL + first % PANEL)
-        copy_rows(at(b, first), n, target, PANEL, depth, count)
+    """packed[panel, d, j] = b[d, panel * PANEL + j]; a task packs PACKED rows of all panels, a few rows at a time.
+
+    Then memory is read line by line of its pages, however long rows are.
+    """
+    for first in range(begin * PACKED, at_most(end * PACKED, depth), BAND):
+        for column in range(0, n, PANEL):
+            copy_rows(at(b, first * n + column), n, at(packed, column * depth + first * PANEL), PANEL,
+                      at_most(depth - first, BAND), at_most(n - column, PANEL))  # fmt: skip
 
 
 @inline
 def _stage(a, a_row, transposed, staged, pitch, rows, depth):  # type: ignore[no-untyped-def]
     """staged[i // TILE_ROWS, d, i % TILE_ROWS] = A[i, d]: a step of a tile finds its numbers side by side."""
-    for i in range(0, rows, TILE_ROWS):
-        count, target = at_most(rows - i, TILE_ROWS), at(staged, i * pitch)
-        if transposed:
-            copy_rows(at(a, i), a_row, target, TILE_ROWS, depth, count)
-        else:
-            transpose(at(a, i * a_row), a_row, target, TILE_ROWS, count, depth)
+    if transposed:
+        for d in range(0, depth, BAND):
+            for i in range(0, rows, TILE_ROWS):
+                copy_rows(at(a, d * a_row + i), a_row, at(staged, i * pitch + d * TILE_ROWS), TILE_ROWS,
+                          at_most(depth - d, BAND), at_most(rows - i, TILE_ROWS))  # fmt: skip
+    else:
+        for i in range(0, rows, TILE_ROWS):
+            transpose(at(a, i * a_row), a_row, at(staged, i * pitch), TILE_ROWS, at_most(rows - i, TILE_ROWS), depth)
 
 
 @inline

@@ -5,6 +5,7 @@ Accumulators, the vectors of B and one of A fill the register file: 32 registers
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 from numba import types
@@ -27,7 +28,8 @@ from .simd import (
 
 TILE_ROWS = 14 if LANES == 16 else 6
 TAP_ROWS = 12 if LANES == 16 else 6  # the same for a weight gradient, whose taps have a multiple of it
-WINDOW_ROWS = 6 if LANES == 16 else 2  # of the smaller tile
+WINDOW_ROWS = 8 if LANES == 16 else 2  # of the smaller tile
+FEW_ROWS = 32 if LANES == 16 else 2  # up to here whole smaller tiles waste less than larger ones
 NARROW_ROWS = 16 if LANES == 16 else 8  # of a tile of one vector
 STORE, ACCUMULATE, ADD_BIAS = 0, 1, 2  # what happens to a result, see `window_gemm.Store`
 AHEAD = 24  # rows of B that are asked for before they are needed: about the time that memory takes
@@ -111,9 +113,10 @@ def window_tile(typingctx, rows, vectors, span, gap, asks, m, columns, windows, 
     """C[i, columns] = sum over runs t and d < length of A[places[i] + shifts[t] + d * step] B[t * length + d, columns].
 
     Row i of C stands at ``c + c_places[i]``. A tile computes as many rows as its literal says; those from `m` on repeat
-    row m - 1 and are not stored. A `gap` above 0 says that the places of every `span` rows are so far apart, EVEN that
-    all are equally far: then few addresses need registers. `asks` says what every step brings closer: the row of B
-    that comes AHEAD steps later, numbers of A that come SOON, one cache line more of what is needed later.
+    row m - 1 and its stores. A `gap` above 0 says that the places of every `span` rows are so far apart: then few
+    addresses need registers, and rows from `m` on are not stored. EVEN says that all are equally far and there. `asks`
+    says what every step brings closer: the row of B that comes AHEAD steps later, numbers of A that come SOON, one
+    cache line more of what is needed later.
     """
     tile_rows, tile_vectors = rows.literal_value, vectors.literal_value
 
@@ -126,8 +129,9 @@ def window_tile(typingctx, rows, vectors, span, gap, asks, m, columns, windows, 
         sums = _sums(builder, tile_rows, tile_vectors)
         last = builder.sub(m, constant(1))
         there = [builder.icmp_signed("<", constant(i), m) for i in range(tile_rows)]
-        index = [builder.select(inside, constant(i), last) for i, inside in enumerate(there)]
-        if gap.literal_value == EVEN:
+        whole, repeats = gap.literal_value == EVEN, gap.literal_value == 0
+        index = [constant(i) if whole else builder.select(inside, constant(i), last) for i, inside in enumerate(there)]
+        if whole:
             first = builder.load(places)
             apart = builder.sub(builder.load(builder.gep(places, [constant(1)])), first)
             steps = [builder.mul(apart, constant(i)) for i in range(4)]
@@ -177,7 +181,7 @@ def window_tile(typingctx, rows, vectors, span, gap, asks, m, columns, windows, 
             for branch, write in ((streaming, _stream_row), (ordinary, _store_row)):
                 with branch:
                     for row, c_row, inside in zip(sums, c_rows, there, strict=True):
-                        with builder.if_then(inside):
+                        with nullcontext() if whole or repeats else builder.if_then(inside):
                             write(builder, row, c_row, masks)
         return context.get_dummy_value()
 

@@ -36,6 +36,15 @@ def transpose_registers(b: Any, rows: list[Any]) -> list[Any]:
     return rows
 
 
+def _row(b: Any, memory: Any, row: Any, i: int, rows: Any) -> tuple[Any, Any]:
+    """Whether row i is one of `rows`, for all lanes, and its place; else that of row 0.
+
+    An access that is masked out altogether takes hundreds of cycles if there is no memory at its place.
+    """
+    there = b.icmp_signed("<", constant(i), rows)
+    return splat(b, there, i1), b.select(there, b.gep(memory, [b.mul(row, constant(i))]), memory)
+
+
 @intrinsic
 def _transpose_block(typingctx, source, source_row, target, target_row, rows, columns):  # type: ignore[no-untyped-def]
     """target[j, i] = source[i, j] for up to LANES rows and columns."""
@@ -45,13 +54,11 @@ def _transpose_block(typingctx, source, source_row, target, target_row, rows, co
         in_row, in_column = tail_mask(b, columns), tail_mask(b, rows)
         vectors = []
         for i in range(LANES):
-            there = splat(b, b.icmp_signed("<", constant(i), rows), i1)
-            place = b.gep(source, [b.mul(source_row, constant(i))])
+            there, place = _row(b, source, source_row, i, rows)
             prefetch(b, b.gep(place, [constant(AHEAD)]))
             vectors.append(masked_load(b, place, b.and_(in_row, there)))
         for j, vector in enumerate(transpose_registers(b, vectors)):
-            there = splat(b, b.icmp_signed("<", constant(j), columns), i1)
-            place = b.gep(target, [b.mul(target_row, constant(j))])
+            there, place = _row(b, target, target_row, j, columns)
             masked_store(b, vector, place, b.and_(in_column, there))
         return context.get_dummy_value()
 

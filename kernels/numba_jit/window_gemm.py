@@ -12,7 +12,19 @@ from ..blocking import PANEL
 from .compiler import inline
 from .memory import at, at_most
 from .simd import LANES
-from .tiles import ASK_ALL, ASK_B, ASK_B_LATER, EVEN, NARROW_ROWS, TAP_ROWS, TILE_ROWS, WINDOW_ROWS, window_tile
+from .tiles import (
+    ASK_ALL,
+    ASK_B,
+    ASK_B_LATER,
+    ASK_LATER,
+    EVEN,
+    FEW_ROWS,
+    NARROW_ROWS,
+    TAP_ROWS,
+    TILE_ROWS,
+    WINDOW_ROWS,
+    window_tile,
+)
 
 LINE = 16  # floats of a cache line
 
@@ -94,14 +106,14 @@ def _next_line(later, asked):  # type: ignore[no-untyped-def]
 
 @inline
 def _gap(places, left, rows):  # type: ignore[no-untyped-def]
-    """How far apart the places of a whole tile of `rows` are, or 0 if they are not equally far.
-
-    Nowhere may they be closer than the first two.
-    """
+    """How far apart the places of a whole tile of `rows` are, or 0 if they are not equally far."""
     if left < rows:
         return 0
     first = places[1] - places[0]
-    return first if places[rows - 1] - places[0] == (rows - 1) * first else 0
+    different = 0
+    for i in range(2, rows):
+        different |= places[i] - places[i - 1] - first
+    return first if different == 0 else 0
 
 
 @inline
@@ -111,6 +123,12 @@ def _row_fits(places, left, gap):  # type: ignore[no-untyped-def]
     if _gap(places, left, rows) != gap:
         return False
     return left == rows or places[rows] - places[rows - 1] != gap or _gap(places, left, 2 * rows) == gap
+
+
+@inline
+def _few(left):  # type: ignore[no-untyped-def]
+    """Whether the smaller tile is the better one for what is left."""
+    return left <= WINDOW_ROWS or (left <= FEW_ROWS and left % WINDOW_ROWS == 0)
 
 
 @inline
@@ -128,16 +146,19 @@ def _wide_rows(asks, m, columns, windows, panel, rows, store, later, asked):  # 
     while i < m:
         left, height = m - i, TILE_ROWS
         tile = _tile(windows, panel, rows, i, later, asked)
+        gap = _gap(tile.places, left, TILE_ROWS)
         if taps and _gap(tile.places, left, TAP_ROWS) == 1:
             height = TAP_ROWS
             window_tile(TAP_ROWS, 2, TAP_ROWS, 1, asks, left, columns, windows, store, tile)
-        elif _gap(tile.places, left, TILE_ROWS) == 1:
-            window_tile(TILE_ROWS, 2, TILE_ROWS, 1, asks, left, columns, windows, store, tile)
-        elif left > WINDOW_ROWS:
-            window_tile(TILE_ROWS, 2, 1, 0, asks, left, columns, windows, store, tile)
-        else:
+        elif _few(left):
             height = WINDOW_ROWS
             window_tile(WINDOW_ROWS, 2, 1, 0, asks, left, columns, windows, store, tile)
+        elif asks == ASK_LATER and gap > 0:
+            window_tile(TILE_ROWS, 2, 1, EVEN, asks, left, columns, windows, store, tile)
+        elif asks != ASK_LATER and gap == 1:
+            window_tile(TILE_ROWS, 2, TILE_ROWS, 1, asks, left, columns, windows, store, tile)
+        else:
+            window_tile(TILE_ROWS, 2, 1, 0, asks, left, columns, windows, store, tile)
         asked += windows.runs * windows.length
         i += height
     return asked
@@ -176,7 +197,6 @@ def window_gemm(asks, m, n, windows, panels, rows, store, bias, later):  # type:
     """C[m, n] = A B for the matrices `windows`, `panels` and `rows`; `bias` points to n numbers, read with ADD_BIAS.
 
     `asks` is a literal, see `window_tile`: B where it is not in the first cache, A where a step is a line and more.
-    Places of A ascend, and consecutive ones are nowhere closer than the first two of a tile.
     """
     asked = 0
     for j in range(0, n, PANEL):
