@@ -15,6 +15,8 @@ PARTIALS = 64
 """The most partial results that a reduction over rows has."""
 PANEL = 32
 """Columns of a packed matrix that lie side by side: two vectors of the widest registers."""
+NARROW = 16
+"""Output channels, at most, of a convolution with few channels: one vector of the widest registers."""
 STAGED = 1 << 16
 """Elements of the images that a task of a direct convolution copies with their padding: 256 KB, a quarter of L2."""
 

@@ -21,8 +21,8 @@ from .operation import Operation, Sizes
 
 CONV_ALGORITHMS = {
     "auto": (),
-    "direct": ("depthwise", "direct"),
-    "winograd": ("winograd", "depthwise", "direct"),
+    "direct": ("depthwise", "narrow", "direct"),
+    "winograd": ("winograd", "depthwise", "narrow", "direct"),
     "im2col": ("im2col",),
 }
 """What `set_conv_algorithm` takes, and the algorithms of `ops.py` that it stands for: the first that suits is used."""

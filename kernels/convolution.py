@@ -1,21 +1,21 @@
 """Declarations of convolution: the plain operations, and those fused with what stands before and behind them.
 
-Algorithms: ``direct`` multiplies straight out of a block of padded images, ``winograd`` (`winograd.py`) saves three
-quarters of the products of 3x3 kernels, ``wide_winograd`` does so for many channels, ``depthwise`` takes the channels
-as the vector, ``im2col`` unfolds first.
+Algorithms: ``direct`` multiplies straight out of a block of padded images, ``narrow`` (`narrow.py`) does so with few
+channels, ``winograd`` (`winograd.py`) saves three quarters of the products of 3x3 kernels, ``wide_winograd`` does so
+for many channels, ``depthwise`` takes the channels as the vector, ``im2col`` unfolds first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from . import winograd
+from . import narrow, winograd
 from .blocking import BLOCK, PACKED, PANEL, blocks, column_rows, image_block, weight_partials
 from .matrix import panels
 from .operation import Algorithm, Operation, Sizes, algorithm, operation
-
-Rule = Mapping[str, Callable[[Sizes], Any]]
+from .windows import Rule, windows
 
 
 def convolved(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
@@ -49,24 +49,33 @@ def _pointwise_unstrided(s: Sizes) -> bool:
     return pointwise(s) and tuple(s.stride) == (1, 1)
 
 
-def candidates(s: Sizes) -> tuple[str, ...]:
-    """The algorithms that may be the fastest for a convolution, the likeliest first."""
+def _never(s: Sizes) -> bool:
+    return False
+
+
+def candidates(
+    s: Sizes, few: Callable[[Sizes], bool] = _never, many: Callable[[Sizes], bool] = _never
+) -> tuple[str, ...]:
+    """The algorithms that may be the fastest for a convolution, the likeliest first.
+
+    Where `few` says so, ``narrow`` stands for ``direct``: it is faster wherever it suits. Where `many` says so,
+    ``wide_winograd`` stands for ``winograd``.
+    """
     if _depthwise(s):
         return ("depthwise",)
+    direct = "narrow" if few(s) else "direct"
     if winograd.suits(s):
-        return ("winograd", "direct") if min(s.CG, s.KG) >= 16 else ("direct", "winograd")
-    return ("direct", "panels") if pointwise(s) else ("direct",)
-
-
-def _image_candidates(s: Sizes) -> tuple[str, ...]:
-    """For an image, or its gradient, of many channels there is another form of Winograd's algorithm."""
-    return ("wide_winograd", "direct") if winograd.suits(s) and winograd.wide(s) else candidates(s)
+        transformed = "wide_winograd" if many(s) else "winograd"
+        return (transformed, direct) if min(s.CG, s.KG) >= 16 else (direct, transformed)
+    return (direct, "panels") if pointwise(s) else (direct,)
 
 
 def _weight_candidates(s: Sizes) -> tuple[str, ...]:
     """For a weight gradient unfolding pays too, if there are few pixels of many channels."""
+    if s.groups > 1 or winograd.suits(s) or narrow.weight_suits(s):
+        return candidates(s, narrow.weight_suits)
     few = s.N * s.OH * s.OW * s.R * s.S * s.C <= UNFOLDED
-    return ("direct", "panels") if few and s.groups == 1 and not winograd.suits(s) else candidates(s)
+    return ("direct", "panels") if few else candidates(s)
 
 
 def flops(s: Sizes) -> int:
@@ -77,30 +86,6 @@ def flops(s: Sizes) -> int:
 # ---------------------------------------------------------------- sizes
 
 GROUPED: Rule = {"KG": lambda s: s.K // s.groups, "TAPS": lambda s: s.R * s.S, "GROUPS": lambda s: s.groups}
-
-
-def _seen(s: Sizes, axis: int, outputs: int, taps: int) -> int:
-    """Padded pixels along an axis that so many output pixels see; a 1x1 kernel's are copied without those between."""
-    if s.R * s.S == 1:
-        return outputs
-    return (outputs - 1) * s.stride[axis] + (taps - 1) * s.dilation[axis] + 1
-
-
-def _block(s: Sizes, most: int) -> tuple[int, int]:
-    width = _seen(s, 1, s.OW, s.S) * s.C
-    return image_block(s.N, s.OH, s.OW, most, lambda rows: _seen(s, 0, rows, s.R) * width)
-
-
-def _windows(most: Callable[[Sizes], int]) -> Rule:
-    """BAND output rows of IMAGES images make a block of at most so many pixels; they see (HP, WP) padded pixels."""
-    return {
-        "IMAGES": lambda s: _block(s, most(s))[0],
-        "BAND": lambda s: _block(s, most(s))[1],
-        "BANDS": lambda s: blocks(s.OH, s.BAND),
-        "HP": lambda s: _seen(s, 0, s.BAND, s.R),
-        "WP": lambda s: _seen(s, 1, s.OW, s.S),
-        "BLOCKS": lambda s: blocks(s.N, s.IMAGES) * s.BANDS,
-    }
 
 
 def _reach(s: Sizes, axis: int, taps: int) -> int:
@@ -135,7 +120,7 @@ def direct_forward(prefix: str = "", workspace: str = "", *rest: tuple[str, Any]
     return algorithm(
         (f"{prefix}direct_conv2d_forward_pack", lambda s: blocks(s.K, PACKED)),
         (f"{prefix}direct_conv2d_forward", lambda s: s.BLOCKS), *rest,
-        derive={**_windows(lambda s: 1024), "DEPTH": lambda s: s.TAPS * s.CG, "PANELS": lambda s: blocks(s.KG, PANEL)},
+        derive={**windows(lambda s: 1024), "DEPTH": lambda s: s.TAPS * s.CG, "PANELS": lambda s: blocks(s.KG, PANEL)},
         workspace=f"packed: GROUPS PANELS DEPTH {PANEL}{workspace}",
         scratch="staged: IMAGES HP WP C; places(int64): 2 IMAGES BAND OW; shifts(int64): TAPS", backends=("numba",),
     )  # fmt: skip
@@ -158,7 +143,7 @@ def direct_backward_weight(prefix: str = "", scratch: str = "") -> Algorithm:
         (f"{prefix}direct_conv2d_backward_weight", lambda s: s.PARTS * s.SPLIT),
         (f"{prefix}direct_conv2d_backward_weight_reduce", lambda s: blocks(s.K, PACKED)),
         derive={
-            **_windows(lambda s: 512 if s.C <= 16 else 256),
+            **windows(lambda s: 512 if s.C <= 16 else 256),
             "DEPTH": lambda s: s.TAPS * s.CG,
             "PANELS": lambda s: blocks(s.KG, PANEL),
             # A task's sums stay in L2: it has some panels only if all are too many. Blocks are shared out as well.
@@ -287,24 +272,25 @@ CONVOLUTION: tuple[Operation, ...] = (
     operation(
         "conv.conv2d_forward", "x: N H W C; w: K R S CG; b: B", "y: N OH OW K",
         attributes=WINDOW + "; groups: int", either={"B": (0, "K")}, derive={**CONVOLVED, **GROUPED},
-        candidates=_image_candidates, flops=flops,
-        algorithms={"direct": direct_forward(), "winograd": winograd.forward(),
+        candidates=partial(candidates, few=narrow.forward_suits, many=winograd.wide), flops=flops,
+        algorithms={"direct": direct_forward(), "narrow": narrow.forward(), "winograd": winograd.forward(),
                     "wide_winograd": winograd.wide_forward(), "depthwise": depthwise_forward(),
                     "panels": _PANELS_FORWARD, "im2col": _IM2COL_FORWARD}),
     operation(
         "conv.conv2d_backward_data", "dy: N OH OW K; w: K R S CG", "dx: N H W C",
         attributes="size: pair; " + WINDOW + "; groups: int",
         derive={**INPUT_SIZE, **GROUPED, "C": lambda s: s.CG * s.groups},
-        candidates=_image_candidates, flops=flops,
-        algorithms={"direct": direct_backward_data(), "winograd": winograd.backward_data(),
-                    "wide_winograd": winograd.wide_backward_data(), "depthwise": depthwise_backward_data(),
+        candidates=partial(candidates, few=narrow.data_suits, many=winograd.wide), flops=flops,
+        algorithms={"direct": direct_backward_data(), "narrow": narrow.backward_data(),
+                    "winograd": winograd.backward_data(), "wide_winograd": winograd.wide_backward_data(),
+                    "depthwise": depthwise_backward_data(),
                     "panels": _PANELS_BACKWARD_DATA, "im2col": _IM2COL_BACKWARD_DATA}),
     operation(
         "conv.conv2d_backward_weight", "x: N H W C; dy: N OH OW K", "dw: K R S CG",
         attributes="kernel_size: pair; " + WINDOW + "; groups: int",
         derive={**KERNEL, **GROUPED, "CG": lambda s: s.C // s.groups},
         candidates=_weight_candidates, flops=flops,
-        algorithms={"direct": direct_backward_weight(), "winograd": winograd.backward_weight(),
-                    "depthwise": depthwise_backward_weight(), "panels": _PANELS_BACKWARD_WEIGHT,
-                    "im2col": _IM2COL_BACKWARD_WEIGHT}),
+        algorithms={"direct": direct_backward_weight(), "narrow": narrow.backward_weight(),
+                    "winograd": winograd.backward_weight(), "depthwise": depthwise_backward_weight(),
+                    "panels": _PANELS_BACKWARD_WEIGHT, "im2col": _IM2COL_BACKWARD_WEIGHT}),
 )  # fmt: skip

@@ -9,7 +9,9 @@ images.
 
 from __future__ import annotations
 
-from . import winograd
+from functools import partial
+
+from . import narrow, winograd
 from .blocking import BLOCK, PACKED, blocks, column_rows, weight_partials
 from .convolution import (
     CONVOLVED,
@@ -85,9 +87,10 @@ FUSED: tuple[Operation, ...] = (
         "y: N OH OW K; sums(double): 2 E",
         attributes=f"activation: int; {WINDOW}; groups: int",
         either={"B": (0, "K"), "P": (0, "C"), "E": (0, "K")}, derive={**CONVOLVED, **GROUPED},
-        candidates=candidates, flops=flops,
+        candidates=partial(candidates, few=narrow.forward_suits), flops=flops,
         algorithms={
             "direct": direct_forward("fused_", _SUMS, ("fused_direct_conv2d_forward_sums", lambda s: 1)),
+            "narrow": narrow.forward("fused_", _SUMS, ("fused_narrow_conv2d_forward_sums", lambda s: 1)),
             "winograd": winograd.forward("fused_", _SUMS, ("fused_winograd_conv2d_forward_sums", lambda s: 1)),
             "depthwise": depthwise_forward(
                 "fused_", _SUMS, ("fused_depthwise_conv2d_forward_sums", lambda s: 1), **_NUMBA),
@@ -114,9 +117,10 @@ FUSED: tuple[Operation, ...] = (
         attributes=f"activation: int; kernel_size: pair; {WINDOW}; groups: int",
         either={"P": (0, "C"), "NZ": (0, "N"), "G": (0, "K")},
         derive={**KERNEL, **GROUPED, "CG": lambda s: s.C // s.groups},
-        candidates=candidates, flops=flops,
+        candidates=partial(candidates, few=narrow.weight_suits), flops=flops,
         algorithms={
             "direct": direct_backward_weight("fused_", "; gradients: IMAGES BAND OW K"),
+            "narrow": narrow.backward_weight("fused_", "; gradients: IMAGES BAND OW K"),
             "winograd": winograd.backward_weight("fused_"),
             "depthwise": depthwise_backward_weight("fused_", **_NUMBA),
             "im2col": _IM2COL_BACKWARD_WEIGHT,

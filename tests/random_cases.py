@@ -39,7 +39,10 @@ def draw(op: str, algorithm: str, seed: int) -> Case:
     for _ in range(TRIES):
         drawn = GENERATORS[op](rng, Draw(op, name), OPS[op], algorithm)
         if drawn is not None:
-            return drawn if isinstance(drawn, Case) else Case(op, name, *drawn)
+            case = drawn if isinstance(drawn, Case) else Case(op, name, *drawn)
+            shapes = {item.name: case.values[item.name].shape for item in OPS[op].inputs + OPS[op].updates}
+            if OPS[op].algorithms[algorithm].suits(OPS[op].bind(shapes, case.attributes)):
+                return case
     raise AssertionError(f"{op} {algorithm}: no suitable shape in {TRIES} tries")
 
 

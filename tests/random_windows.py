@@ -43,8 +43,11 @@ def pair(rng: Rng, low: int, high: int) -> tuple[int, int]:
 
 def _groups(rng: Rng, algorithm: str, large: bool) -> tuple[int, int, int]:
     """(channels, output channels, groups)."""
-    kind = {"depthwise": "depthwise", "winograd": "one", "wide_winograd": "one", "panels": "one"}.get(algorithm)
+    kind = {"depthwise": "depthwise", "panels": "one", "narrow": "narrow"}.get(algorithm)
+    kind = "one" if algorithm in winograd.FORMS else kind
     kind = kind or one_of(rng, "one", "one", "groups", "depthwise", "multiplier")
+    if kind == "narrow":
+        return int(rng.integers(1, 12)), int(rng.integers(1, 18)), 1
     if kind == "one":
         return channels(rng, large), channels(rng, True), 1
     if kind == "groups":
@@ -55,7 +58,7 @@ def _groups(rng: Rng, algorithm: str, large: bool) -> tuple[int, int, int]:
 
 
 def _geometry(rng: Rng, op: str, algorithm: str) -> table._Window | None:
-    """A convolution that the algorithm suits; None if its image is smaller than its kernel or too much work."""
+    """A convolution that may suit the algorithm; None if its image is smaller than its kernel or too much work."""
     large = rng.random() < 0.25
     c, k, groups = _groups(rng, algorithm, large)
     three = algorithm in winograd.FORMS
@@ -65,6 +68,9 @@ def _geometry(rng: Rng, op: str, algorithm: str) -> table._Window | None:
     if algorithm == "panels" and op != "conv2d_backward_weight":
         kernel, padding = (1, 1), (0, 0)
         stride = (1, 1) if op == "conv2d_backward_data" else stride
+    if algorithm == "narrow":
+        kernel, dilation = (kernel[0], one_of(rng, 3, 5)), (dilation[0], 1)
+        stride = (1 if op == "conv2d_backward_data" else stride[0], 1)
     hw = (int(rng.integers(1, 40)), int(rng.integers(1, 70))) if large else pair(rng, 1, 14)
     n = 0 if rng.random() < 0.02 else int(rng.integers(1, 4))
     window = table._Window(

@@ -29,6 +29,14 @@ from .exponential import ZERO
 from .gemm import gemm
 from .im2col import unfold_row
 from .memory import at, at_most, copy, fill
+from .narrow import (  # noqa: F401 - stages of this module's operations
+    narrow_conv2d_backward_data,
+    narrow_conv2d_backward_data_pack,
+    narrow_conv2d_backward_weight,
+    narrow_conv2d_backward_weight_reduce,
+    narrow_conv2d_forward,
+    narrow_conv2d_forward_pack,
+)
 from .pointwise import (  # noqa: F401 - stages of this module's operations
     panels_conv2d_backward_data,
     panels_conv2d_backward_data_pack,

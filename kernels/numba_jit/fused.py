@@ -22,6 +22,13 @@ from .fused_direct import (  # noqa: F401 - stages of this module's operations
     fused_direct_conv2d_forward_pack,
     fused_direct_conv2d_forward_sums,
 )
+from .fused_narrow import (  # noqa: F401 - stages of this module's operations
+    fused_narrow_conv2d_backward_weight,
+    fused_narrow_conv2d_backward_weight_reduce,
+    fused_narrow_conv2d_forward,
+    fused_narrow_conv2d_forward_pack,
+    fused_narrow_conv2d_forward_sums,
+)
 from .fused_winograd import (  # noqa: F401 - stages of this module's operations
     fused_winograd_conv2d_backward_data,
     fused_winograd_conv2d_backward_data_sums,

@@ -157,6 +157,7 @@ def test_every_shape_attribute_and_operation_is_measured_for_itself(cache):
 def test_small_work_and_work_with_one_algorithm_are_never_measured(cache):
     assert chosen(Clock(), n=SMALL) == "winograd"
     assert chosen(Clock(), n=SMALL, c=3) == "direct", "Winograd does not pay with few channels"
+    assert chosen(Clock(), n=SMALL, c=3, k=16) == "narrow"
     assert chosen(Clock(), n=64, groups=32) == "depthwise"
     assert chosen(Clock(), n=64, kernel=5) == "direct"
     assert chosen(Clock(), backend="cython") == "im2col"
