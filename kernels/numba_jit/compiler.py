@@ -12,22 +12,30 @@ closures over intrinsics, and holds pickles.
 from __future__ import annotations
 
 import dis
+import gc
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from llvmlite import binding as llvm
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler import Flags, compile_extra
+from numba.core.compiler import CompilerBase
 from numba.core.compiler_lock import global_compiler_lock
-from numba.core.imputils import impl_ret_untracked
+from numba.core.compiler_machinery import PassManager
 from numba.core.registry import CPUDispatcher, cpu_target
-from numba.extending import intrinsic
+from numba.core.typed_passes import (
+    AnnotateTypes,
+    IRLegalization,
+    NativeLowering,
+    NoPythonBackend,
+    NopythonTypeInference,
+    PreLowerStripPhis,
+)
+from numba.core.untyped_passes import FixupArgs, GenericRewrites, IRProcessing, ReconstructSSA, TranslateByteCode
 
 from ..operation import FIELDS_OF_KIND, Layout, Operation
 from .objects import target_machine
@@ -39,18 +47,6 @@ FASTMATH = {"contract", "nsz"}
 
 ELEMENT: dict[str, Any] = {"float": types.float32, "double": types.float64, "int64": types.int64,
            "uint64": types.uint64, "uint8": types.uint8}  # fmt: skip
-BLOCK = types.CPointer(types.int64)
-SIGNATURE = types.void(BLOCK, types.int64, types.int64)
-
-# The kernel's entry: Numba's calling convention returns a status, which is always "ok" in code that cannot raise.
-ENTRY = """
-define void @kernel(i64* %args, i64 %begin, i64 %end) {{
-  %result = alloca i8*
-  %error = alloca {{ i8*, i32, i8*, i8*, i32 }}*
-  %status = call i32 @"{native}"(i8** %result, {{ i8*, i32, i8*, i8*, i32 }}** %error, i64* %args, i64 %begin, i64 %end)
-  ret void
-}}
-"""
 # What object code may take from the process: libc and libm, present in every Python.
 RUNTIME_SYMBOLS = {"memset", "memcpy", "memmove", "expf", "exp", "logf", "log", "tanhf", "tanh", "powf", "pow",
                    "log1pf", "log1p", "expm1f", "expm1"}  # fmt: skip
@@ -80,9 +76,22 @@ def inline(function: Callable[..., Any]) -> Any:
     return _OnlyCalledByKernels(function, {**OPTIONS, **without_wrappers, "fastmath": FASTMATH, "nopython": True})
 
 
+class _KernelCompiler(CompilerBase):
+    """Numba's passes without those for what no kernel has: closures, array expressions, ``with``, exceptions."""
+
+    def define_pipelines(self) -> list[PassManager]:
+        passes = PassManager("kernel")
+        for item in (TranslateByteCode, FixupArgs, IRProcessing, GenericRewrites, ReconstructSSA,
+                     NopythonTypeInference, PreLowerStripPhis, IRLegalization, AnnotateTypes,
+                     NativeLowering, NoPythonBackend):  # fmt: skip
+            passes.add_pass(item, item.__name__)
+        passes.finalize()
+        return [passes]
+
+
 class _OnlyCalledByKernels(CPUDispatcher):
     def __init__(self, function: Callable[..., Any], targetoptions: dict[str, Any]) -> None:
-        super().__init__(function, targetoptions=targetoptions)
+        super().__init__(function, targetoptions=targetoptions, pipeline_class=_KernelCompiler)
         compiler: Any = self._compiler  # type: ignore[attr-defined]
         compiler._customize_flags = _without_machine_code
 
@@ -99,26 +108,64 @@ def _without_machine_code(flags: Any) -> Any:
 
 
 class _PartOfKernel(JITCodeLibrary):
-    """Code that is linked into a kernel, which is then optimised as a whole; Numba's engine never sees it."""
+    """Code that waits to be linked into a kernel, which is optimised as a whole; Numba's engine never sees it."""
 
-    def _optimize_final_module(self) -> None:
-        pass
-
-    def _finalize_final_module(self) -> None:
-        self._finalize_dynamic_globals()
+    def finalize(self) -> None:
         self._finalized = True
+
+    def link(self) -> Any:
+        """The optimised module of this library and all that it calls."""
+        # Callers first: what nothing refers to yet would be left out.
+        for part in reversed(_with_callees(self, {})):
+            if part is not self:
+                self._final_module.link_in(part._get_module_for_linking(), preserve=True)
+        made = self._codegen._module_pass_manager()  # with the legacy manager of older versions: no pass builder
+        manager, *builder = made if isinstance(made, tuple) else (made,)
+        manager.run(self._final_module, *builder)
+        self._final_module.verify()
+        return self._final_module
+
+
+def _with_callees(library: Any, found: dict[Any, None]) -> dict[Any, None]:
+    """`found`, and behind it `library` and what it calls, callees first."""
+    for callee in library._linking_libraries:
+        if callee not in found:
+            _with_callees(callee, found)
+    found[library] = None
+    return found
 
 
 @contextmanager
-def _linking_only() -> Iterator[None]:
-    """Make all code that Numba compiles meanwhile a `_PartOfKernel`."""
-    codegen = cpu_target.target_context.codegen()
+def _compiling_kernels() -> Iterator[None]:
+    """Make all code that Numba compiles meanwhile a `_PartOfKernel`, and Numba faster.
+
+    It looks for the types of ``a + b`` among NumPy's rules for arrays each time; of numbers they are kept. Most of what
+    it allocates lives on, so collecting garbage finds little.
+    """
+    typing, codegen, collects = cpu_target.typing_context, cpu_target.target_context.codegen(), gc.isenabled()
     with global_compiler_lock:
         before, codegen._library_class = codegen._library_class, _PartOfKernel
+        typing.resolve_function_type = partial(_type_of_call, typing)
+        gc.disable()
         try:
             yield
         finally:
             codegen._library_class = before
+            del typing.resolve_function_type
+            if collects:
+                gc.enable()
+
+
+_of_numbers: dict[Any, Any] = {}
+
+
+def _type_of_call(typing: Any, function: Any, args: tuple[types.Type, ...], kws: dict[str, types.Type]) -> Any:
+    """The signature with which `function` is called."""
+    if kws or isinstance(function, types.Dispatcher) or not all(isinstance(item, types.Number) for item in args):
+        return type(typing).resolve_function_type(typing, function, args, kws)
+    if (function, args) not in _of_numbers:
+        _of_numbers[function, args] = type(typing).resolve_function_type(typing, function, args, kws)
+    return _of_numbers[function, args]
 
 
 def _field(name: str, layout: Layout) -> tuple[types.Type, Callable[..., Any]]:
@@ -179,32 +226,28 @@ def _array(context: Any, builder: Any, fields: Any, kind: Any, name: str, dims: 
     return array._getvalue()
 
 
-def _callback(function: Callable[..., None], layout: Layout) -> Callable[..., None]:
-    """``callback(args, begin, end)`` that unpacks the block and calls `function`."""
-    names = list(inspect.signature(function).parameters)[:-2]
-    fields = [_field(name, layout) for name in names]
+def _library(function: Callable[..., None], layout: Layout) -> _PartOfKernel:
+    """The code of `function` and of ``kernel(args, begin, end)``, which unpacks the block and calls it."""
+    fields = [_field(name, layout) for name in list(inspect.signature(function).parameters)[:-2]]
+    kinds = (*(kind for kind, _ in fields), types.int64, types.int64)
     body = inline(function)
-
-    @intrinsic
-    def call(typingctx, args, begin, end):  # type: ignore[no-untyped-def]
-        kinds = (*(kind for kind, _ in fields), types.int64, types.int64)
-        dispatcher = types.Dispatcher(body)
-        inner = typingctx.resolve_function_type(dispatcher, kinds, {})
-
-        def codegen(context, builder, signature, values):  # type: ignore[no-untyped-def]
-            block, begin, end = values
-            unpacked = [build(context, builder, block) for _, build in fields]
-            context.active_code_library.add_linking_library(body.overloads[kinds].library)
-            context.get_function(dispatcher, inner)(builder, (*unpacked, begin, end))
-            return impl_ret_untracked(context, builder, types.none, context.get_dummy_value())
-
-        return types.none(BLOCK, types.int64, types.int64), codegen
-
-    def callback(args, begin, end):  # type: ignore[no-untyped-def]
-        call(args, begin, end)
-
-    callback.__name__ = callback.__qualname__ = function.__name__
-    return callback
+    body.compile(kinds)
+    compiled = body.overloads[kinds]
+    context = cpu_target.target_context
+    library = context.codegen().create_library(function.__name__)
+    module = library.create_ir_module(function.__name__)
+    i64 = ir.IntType(64)
+    entry = ir.Function(module, ir.FunctionType(ir.VoidType(), [i64.as_pointer(), i64, i64]), "kernel")
+    builder = ir.IRBuilder(entry.append_basic_block())
+    block, begin, end = entry.args
+    unpacked = [build(context, builder, block) for _, build in fields]
+    # It returns a status, which is always "ok" in code that cannot raise.
+    context.call_conv.call_function(builder, context.declare_function(module, compiled.fndesc), types.none, kinds,
+                                    (*unpacked, begin, end))  # fmt: skip
+    builder.ret_void()
+    library.add_ir_module(module)
+    library.add_linking_library(compiled.library)
+    return library
 
 
 def compile_object(function: Callable[..., None], op: Operation, algorithm: str) -> bytes:
@@ -215,21 +258,12 @@ def compile_object(function: Callable[..., None], op: Operation, algorithm: str)
     RuntimeError : the kernel needs something of Numba or Python at run time, e.g. prints.
     numba.TypingError : it is no Numba code, or allocates.
     """
-    flags: Any = Flags()
-    flags.release_gil = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = flags.no_compile = True
-    flags.error_model, flags.fastmath = OPTIONS["error_model"], FASTMATH
-    callback = _callback(function, op.layout(algorithm))
-    with _linking_only():
-        result = compile_extra(cpu_target.typing_context, cpu_target.target_context, callback,
-                               SIGNATURE.args, SIGNATURE.return_type, flags, {})  # fmt: skip
-        library = result.library
-        library.finalize()
-        JITCodeLibrary._optimize_final_module(library)
-    module = llvm.parse_assembly(library.get_llvm_str() + ENTRY.format(native=result.fndesc.mangled_name))
-    for item in module.functions:
-        if item.is_declaration and not item.name.startswith("llvm.") and item.name not in RUNTIME_SYMBOLS:
-            raise RuntimeError(f"{function.__module__}.{function.__name__} calls {item.name}: a kernel may not "
-                               "call back")  # fmt: skip
-        if not item.is_declaration and item.name != "kernel":
-            item.linkage = "internal"
-    return target_machine().emit_object(module)
+    with _compiling_kernels():
+        module = _library(function, op.layout(algorithm)).link()
+        for item in module.functions:
+            if item.is_declaration and not item.name.startswith("llvm.") and item.name not in RUNTIME_SYMBOLS:
+                raise RuntimeError(f"{function.__module__}.{function.__name__} calls {item.name}: a kernel may not "
+                                   "call back")  # fmt: skip
+            if not item.is_declaration and item.name != "kernel":
+                item.linkage = "internal"
+        return target_machine().emit_object(module)
