@@ -19,13 +19,14 @@ from pathlib import Path
 
 from .operation import Operation, Sizes
 
-CONV_ALGORITHMS = {
+_DIRECT = ({"depthwise"}, {"direct", "narrow"})
+CONV_ALGORITHMS: dict[str, tuple[set[str], ...]] = {
     "auto": (),
-    "direct": ("depthwise", "narrow", "direct"),
-    "winograd": ("winograd", "depthwise", "narrow", "direct"),
-    "im2col": ("im2col",),
+    "direct": _DIRECT,
+    "winograd": ({"winograd", "wide_winograd"}, *_DIRECT),
+    "im2col": ({"im2col"},),
 }
-"""What `set_conv_algorithm` takes, and the algorithms of `ops.py` that it stands for: the first that suits is used."""
+"""What `set_conv_algorithm` takes, and the forms of the algorithms that it stands for: the first that suits is used."""
 WORTH_MEASURING = 20_000_000  # floating-point operations: below them a call takes less than 0.1 ms
 RUNS = 3
 
@@ -88,9 +89,13 @@ def choose(op: Operation, sizes: Sizes, key: str, backend: str, seconds: Callabl
 
 def _fixed_algorithm(op: Operation, sizes: Sizes, backend: str) -> str:
     suitable = op.suitable(sizes, backend)
-    for name in CONV_ALGORITHMS[_fixed]:
-        if name in suitable:
-            return name
+    for forms in CONV_ALGORITHMS[_fixed]:
+        for name in (
+            *op.ranked(sizes, backend),
+            *suitable,
+        ):  # of several forms that suit, the one that "auto" would take
+            if name in forms:
+                return name
     raise NotImplementedError(f"{op.name}: the {backend} backend has no algorithm {_fixed!r} for this shape "
                               f"(it has {', '.join(suitable)}); call nnfast.set_conv_algorithm('auto')")  # fmt: skip
 

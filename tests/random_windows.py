@@ -49,7 +49,7 @@ def _groups(rng: Rng, algorithm: str, large: bool) -> tuple[int, int, int]:
     if kind == "narrow":
         return int(rng.integers(1, 12)), int(rng.integers(1, 18)), 1
     if kind == "one":
-        return channels(rng, large), channels(rng, True), 1
+        return channels(rng, large or algorithm == "wide_winograd"), channels(rng, True), 1
     if kind == "groups":
         groups = int(rng.integers(2, 5))
         return groups * channels(rng), groups * channels(rng), groups

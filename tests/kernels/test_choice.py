@@ -115,6 +115,17 @@ def test_cython_says_which_algorithm_it_has_not(op, name):
     run(op, *convolution(op, n=SMALL), backend="cython", allocate=poisoned)
 
 
+def test_a_fixed_algorithm_stands_for_its_forms(cache):
+    set_conv_algorithm("winograd")
+    assert chosen(Clock(), n=SMALL, c=192, k=192) == "wide_winograd"
+    assert chosen(Clock(), n=SMALL, c=192, k=64) == "winograd"
+    assert chosen(Clock(), n=SMALL, c=3, k=16) == "winograd", "also where it does not pay"
+    assert chosen(Clock(), n=SMALL, c=3, k=16, kernel=5) == "narrow"
+    set_conv_algorithm("direct")
+    assert chosen(Clock(), n=SMALL, c=3, k=16) == "narrow"
+    assert chosen(Clock(), n=SMALL, c=192, k=192) == "direct"
+
+
 def test_operations_of_one_algorithm_are_not_touched_by_it():
     set_conv_algorithm("winograd")
     x = np.array([-1.0, 2.0], np.float32)
