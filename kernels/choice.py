@@ -9,8 +9,8 @@ threads plays no part in it.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
-import statistics
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -28,7 +28,9 @@ CONV_ALGORITHMS: dict[str, tuple[set[str], ...]] = {
 }
 """What `set_conv_algorithm` takes, and the forms of the algorithms that it stands for: the first that suits is used."""
 WORTH_MEASURING = 20_000_000  # floating-point operations: below them a call takes less than 0.1 ms
-RUNS = 3
+RUNS = 5
+MARGIN = 0.97
+"""How much of the likeliest algorithm's time another one may take at most to be chosen: less is noise."""
 
 _fixed = "auto"
 
@@ -124,13 +126,15 @@ def _remembered(key: str, ranked: tuple[str, ...], seconds: Callable[[str], floa
 
 
 def _fastest(ranked: tuple[str, ...], seconds: Callable[[str], float]) -> str:
+    """The one whose shortest run is the shortest: whatever else a machine does makes runs longer, never shorter."""
     for name in ranked:  # compiles it, touches its memory
         seconds(name)
-    times: dict[str, list[float]] = {name: [] for name in ranked}
+    shortest = dict.fromkeys(ranked, math.inf)
     for _ in range(RUNS):
         for name in ranked:
-            times[name].append(seconds(name))
-    return min(ranked, key=lambda name: statistics.median(times[name]))
+            shortest[name] = min(shortest[name], seconds(name))
+    fastest = min(ranked, key=shortest.__getitem__)
+    return fastest if shortest[fastest] < MARGIN * shortest[ranked[0]] else ranked[0]
 
 
 @lru_cache(maxsize=1)
