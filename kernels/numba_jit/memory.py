@@ -76,6 +76,12 @@ def doubles(typingctx, count):  # type: ignore[no-untyped-def]
     return _stack(types.float64, count)
 
 
+@intrinsic
+def number(typingctx, value):  # type: ignore[no-untyped-def]
+    """An integer whose type does not tell its value: a function is compiled anew for each literal that it is given."""
+    return types.int64(types.int64), lambda context, builder, signature, values: values[0]
+
+
 @inline
 def at_most(count, limit):  # type: ignore[no-untyped-def]
     """The smaller of two integers (the builtin `min` compiles slowly)."""

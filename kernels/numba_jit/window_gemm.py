@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ..blocking import PANEL
 from .compiler import inline
-from .memory import at, at_most
+from .memory import at, at_most, number
 from .simd import LANES
 from .tiles import (
     ASK_ALL,
@@ -198,7 +198,9 @@ def window_gemm(asks, m, n, windows, panels, rows, store, bias, later):  # type:
 
     `asks` is a literal, see `window_tile`: B where it is not in the first cache, A where a step is a line and more.
     """
-    asked = 0
+    store = Store(number(store.mode), number(store.streams))
+    later = Later(later.first, number(later.first_lines), later.second, number(later.second_lines))
+    m, n, asked = number(m), number(n), number(0)
     for j in range(0, n, PANEL):
         k = 0
         while k < at_most(n - j, PANEL):
