@@ -6,6 +6,8 @@ vector of channels while it is in cache. Sums run in float32 over at most `CHUNK
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 from llvmlite import ir
@@ -31,6 +33,7 @@ from .simd import (
 )
 
 CHUNK = 256
+SIDE = 4
 DoublePointer = types.CPointer(types.float64)
 _DOUBLES = ir.VectorType(ir.DoubleType(), LANES)
 L = types.int64
@@ -112,23 +115,44 @@ def add_to_doubles(b: Any, total: Any, place: Any, mask: Any) -> None:
     b.call(store, [b.fadd(before, b.fpext(total, _DOUBLES)), address, ir.Constant(i32, 8), mask])
 
 
+def _add_pixels(b: Any, pixels: Any, code: Callable[[Any], tuple[Any, Any]], places: list[Any], mask: Any) -> None:
+    """Add the sums over pixels of u and of u * v, where ``code(pixel)`` gives (u, v), to doubles at `places`.
+
+    SIDE sums are added side by side: they do not wait for each other, and round less.
+    """
+    sums = [[Accumulator(b), Accumulator(b)] for _ in range(SIDE)]
+    for first, second in sums:
+        first.set(zero())
+        second.set(zero())
+
+    def add(pixel: Any, first: Accumulator, second: Accumulator) -> None:
+        u, v = code(pixel)
+        first.set(b.fadd(first.get(), u))
+        second.set(fma(b, u, v, second.get()))
+
+    whole = b.sub(pixels, b.srem(pixels, constant(SIDE)))
+    with cgutils.for_range_slice(b, constant(0), whole, constant(SIDE)) as (pixel, _):
+        for i, pair in enumerate(sums):
+            add(b.add(pixel, constant(i)), *pair)
+    with cgutils.for_range_slice(b, whole, pixels, constant(1)) as (pixel, _):
+        add(pixel, *sums[0])
+    for place, terms in zip(places, zip(*sums, strict=True), strict=True):
+        add_to_doubles(b, reduce(b.fadd, [term.get() for term in terms]), place, mask)
+
+
 @intrinsic
 def _add_moments(typingctx, y, pixels, channels, centre, sums):  # type: ignore[no-untyped-def]
     def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
         y, pixels, channels, centre, sums = arguments
-        total, squares = Accumulator(b), Accumulator(b)
         with cgutils.for_range_slice(b, constant(0), channels, constant(LANES)) as (c, _):
             mask = tail_mask(b, b.sub(channels, c))
             middle = masked_load(b, b.gep(centre, [c]), mask)
-            total.set(zero())
-            squares.set(zero())
-            with cgutils.for_range(b, pixels) as pixel:
-                value = masked_load(b, b.gep(y, [b.add(b.mul(pixel.index, channels), c)]), mask)
-                deviation = b.fsub(value, middle)
-                total.set(b.fadd(total.get(), deviation))
-                squares.set(fma(b, deviation, deviation, squares.get()))
-            add_to_doubles(b, total.get(), b.gep(sums, [c]), mask)
-            add_to_doubles(b, squares.get(), b.gep(sums, [b.add(channels, c)]), mask)
+
+            def deviation(pixel: Any) -> tuple[Any, Any]:
+                value = masked_load(b, b.gep(y, [b.add(b.mul(pixel, channels), c)]), mask)
+                return (b.fsub(value, middle),) * 2
+
+            _add_pixels(b, pixels, deviation, [b.gep(sums, [c]), b.gep(sums, [b.add(channels, c)])], mask)
         return context.get_dummy_value()
 
     return types.void(FloatPointer, L, L, FloatPointer, DoublePointer), codegen
@@ -148,7 +172,6 @@ def _mask_and_add(typingctx, dx, x, pixels, channels, scaled, scale, shift, acti
         dx, x, pixels, channels, scaled, scale, shift, activation, summed, centre, sums = arguments
         low, high = bounds(b, activation)
         everything = splat(b, b.icmp_signed("==", activation, constant(NO_ACTIVATION)), ir.IntType(1))
-        total, products = Accumulator(b), Accumulator(b)
         adds, scales = b.icmp_signed("!=", summed, constant(0)), b.icmp_signed("!=", scaled, constant(0))
         with cgutils.for_range_slice(b, constant(0), channels, constant(LANES)) as (c, _):
             mask = tail_mask(b, b.sub(channels, c))
@@ -157,22 +180,23 @@ def _mask_and_add(typingctx, dx, x, pixels, channels, scaled, scale, shift, acti
                               ir.Constant(low.type, [1.0] * LANES))  # fmt: skip
             addend = masked_load(b, b.gep(shift, [c]), active)
             middle = masked_load(b, b.gep(centre, [c]), b.and_(mask, splat(b, adds, ir.IntType(1))))
-            total.set(zero())
-            products.set(zero())
-            with cgutils.for_range(b, pixels) as pixel:
-                place = b.add(b.mul(pixel.index, channels), c)
+
+            def mask_gradient(pixel: Any) -> tuple[Any, Any]:
+                place = b.add(b.mul(pixel, channels), c)
                 value = masked_load(b, b.gep(x, [place]), mask)
                 before = fma(b, value, factor, addend)
                 passes = b.and_(b.fcmp_ordered(">", before, low), b.fcmp_ordered("<", before, high))
-                passes = b.or_(passes, everything)
                 at_dx = b.gep(dx, [place])
-                gradient = b.select(passes, masked_load(b, at_dx, mask), zero())
+                gradient = b.select(b.or_(passes, everything), masked_load(b, at_dx, mask), zero())
                 masked_store(b, gradient, at_dx, mask)
-                total.set(b.fadd(total.get(), gradient))
-                products.set(fma(b, gradient, b.fsub(value, middle), products.get()))
-            with b.if_then(adds):
-                add_to_doubles(b, total.get(), b.gep(sums, [c]), mask)
-                add_to_doubles(b, products.get(), b.gep(sums, [b.add(channels, c)]), mask)
+                return gradient, b.fsub(value, middle)
+
+            with b.if_else(adds) as (sums_too, only_mask):
+                with sums_too:
+                    places = [b.gep(sums, [c]), b.gep(sums, [b.add(channels, c)])]
+                    _add_pixels(b, pixels, mask_gradient, places, mask)
+                with only_mask, cgutils.for_range(b, pixels) as pixel:
+                    mask_gradient(pixel.index)
         return context.get_dummy_value()
 
     F = FloatPointer
