@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from judging import ALL, COMPILED, algorithms, reference_results, run_case
 from nnfast.kernels.cases import Case, cases
-from nnfast.kernels.fused import RELU, RELU6
+from nnfast.kernels.fused import NO_ACTIVATION, RELU, RELU6
 from nnfast.kernels.launch import run
 from nnfast.kernels.ops import OPS
 from nnfast.kernels.tolerance import error_bounds, worst_error
@@ -146,6 +146,27 @@ def test_nan_passes_through_the_activation(setting: str, activation: int, backen
     attributes = {"activation": activation, "stride": (1, 1), "dilation": (1, 1), **window}
     for name, found in every_algorithm("fused_conv2d_forward", backend, arrays, attributes).items():
         assert np.isnan(found["y"][0, 1:4, 2:5]).all(), name
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("centre", [1.0583091, 0.3, 0.7654321])
+@pytest.mark.parametrize("backend", COMPILED)
+def test_sums_of_equal_numbers_are_exact_to_a_few_units(setting: str, centre: float, backend: str) -> None:
+    """Each addition rounds the same way: in one chain of 256 they would be off by 20 units."""
+    c, window = SETTINGS[setting]
+    given = {
+        "x": np.zeros((4, 20, 21, c)),
+        "w": np.ones((c, 3, 3, c // window["groups"])),
+        "centre": np.full(c, centre),
+    }
+    given |= dict.fromkeys(("b", "scale", "shift"), NONE)
+    arrays = {name: value.astype(np.float32) for name, value in given.items()}
+    attributes = {"activation": NO_ACTIVATION, "stride": (1, 1), "dilation": (1, 1), **window}
+    deviation = -np.float64(np.float32(centre)) * np.ones((4 * 20 * 21, c))
+    expected = np.stack([deviation.sum(axis=0), np.square(deviation).sum(axis=0)])
+    for name, found in every_algorithm("fused_conv2d_forward", backend, arrays, attributes).items():
+        off = np.abs(found["sums"] / expected - 1).max() / np.finfo(np.float32).eps
+        assert off <= 12, name
 
 
 @pytest.mark.parametrize("backend", ALL)
