@@ -12,7 +12,7 @@ from .exponential import ZERO
 from .fusion import finish_forward, finish_gradient, load_gradients, load_pixels
 from .memory import at, at_most, copy, doubles, fill, streams
 from .tiles import ACCUMULATE, ADD_BIAS, ASK_LATER, STORE
-from .transpose import transpose
+from .transpose import copy_rows, transpose
 from .window_gemm import LINE, Later, Panels, Rows, Store, Windows, window_gemm
 
 DEEP = 2048  # rows of a panel: 256 KB
@@ -108,13 +108,17 @@ def _stage_pixels(  # type: ignore[no-untyped-def]
     x, staged, first, images, top, rows, H, W, C, HP, WP, stride, padding, P, scale, shift, activation
 ):  # fmt: skip
     """Copy the pixels that a 1x1 kernel sees."""
+    plain = P == 0 and activation == 0 and padding[0] == 0 and padding[1] == 0
     for image in range(images):
         for row in range(rows):
             h = (top + row) * stride[0] - padding[0]
-            for ow in range(WP):
-                target, w = at(staged, ((image * HP + row) * WP + ow) * C), ow * stride[1] - padding[1]
-                stage_row(at(x, (((first + image) * H + h) * W) * C), 0 <= h < H, target, w, 1, W, C, P, scale, shift,
-                          activation)  # fmt: skip
+            source, target = at(x, ((first + image) * H + h) * W * C), at(staged, (image * HP + row) * WP * C)
+            if plain:
+                copy_rows(source, stride[1] * C, target, C, WP, C)
+            else:
+                for ow in range(WP):
+                    stage_row(source, 0 <= h < H, at(target, ow * C), ow * stride[1] - padding[1], 1, W, C, P, scale,
+                              shift, activation)  # fmt: skip
 
 
 @inline
