@@ -243,6 +243,8 @@ FUSED: dict[str, tuple[_Window, int, frozenset[str]]] = {
     "no images": (_Window(0, (4, 4), 3, 5, (3, 3), padding=(1, 1)), RELU, ALL),
     "deep relu": (_Window(1, (6, 7), 48, 66, (3, 3), padding=(1, 1), large=True), RELU, ALL),
     "wide relu6": (_Window(2, (29, 31), 16, 48, (3, 3), padding=(1, 1), large=True), RELU6, ALL),
+    "many channels relu": (_Window(1, (5, 6), 193, 200, (3, 3), padding=(1, 1), bias=False, large=True), RELU, ALL),
+    "many tiles relu6": (_Window(2, (43, 49), 17, 33, (3, 3), padding=(1, 1), large=True), RELU6, ALL),
 }  # fmt: skip
 
 

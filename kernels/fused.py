@@ -87,11 +87,13 @@ FUSED: tuple[Operation, ...] = (
         "y: N OH OW K; sums(double): 2 E",
         attributes=f"activation: int; {WINDOW}; groups: int",
         either={"B": (0, "K"), "P": (0, "C"), "E": (0, "K")}, derive={**CONVOLVED, **GROUPED},
-        candidates=partial(candidates, few=narrow.forward_suits), flops=flops,
+        candidates=partial(candidates, few=narrow.forward_suits, many=winograd.wide), flops=flops,
         algorithms={
             "direct": direct_forward("fused_", _SUMS, ("fused_direct_conv2d_forward_sums", lambda s: 1)),
             "narrow": narrow.forward("fused_", _SUMS, ("fused_narrow_conv2d_forward_sums", lambda s: 1)),
             "winograd": winograd.forward("fused_", _SUMS, ("fused_winograd_conv2d_forward_sums", lambda s: 1)),
+            "wide_winograd": winograd.wide_forward(
+                "fused_", _SUMS, ("fused_wide_winograd_conv2d_forward_sums", lambda s: 1)),
             "depthwise": depthwise_forward(
                 "fused_", _SUMS, ("fused_depthwise_conv2d_forward_sums", lambda s: 1), **_NUMBA),
             "im2col": _IM2COL_FORWARD,
@@ -103,11 +105,13 @@ FUSED: tuple[Operation, ...] = (
         attributes=f"activation: int; size: pair; {WINDOW}; groups: int",
         either={"NZ": (0, "N"), "G": (0, "K"), "NX": (0, "N"), "P": (0, "C"), "E": (0, "C")},
         derive={**INPUT_SIZE, **GROUPED, "C": lambda s: s.CG * s.groups},
-        candidates=candidates, flops=flops,
+        candidates=partial(candidates, many=winograd.wide), flops=flops,
         algorithms={
             "direct": direct_backward_data("fused_", _SUMS, ("fused_direct_conv2d_backward_data_sums", lambda s: 1)),
             "winograd": winograd.backward_data(
                 "fused_", _SUMS, ("fused_winograd_conv2d_backward_data_sums", lambda s: 1)),
+            "wide_winograd": winograd.wide_backward_data(
+                "fused_", _SUMS, ("fused_wide_winograd_conv2d_backward_data_sums", lambda s: 1)),
             "depthwise": depthwise_backward_data(
                 "fused_", _SUMS, ("fused_depthwise_conv2d_backward_data_sums", lambda s: 1), **_NUMBA),
             "im2col": _IM2COL_BACKWARD_DATA,

@@ -72,7 +72,8 @@ def suits(s: Sizes) -> bool:
 
 def wide(s: Sizes) -> bool:
     """Whether both images have so many channels that transformed weights are best made where they are used."""
-    return min(s.CG, s.KG) >= 192
+    few_tiles = s.N * blocks(s.H, OUTPUT) * blocks(s.W, OUTPUT) <= 2 * WIDE_TILES
+    return min(s.CG, s.KG) >= (192 if few_tiles else 256)
 
 
 def _row(channels: int) -> int:
@@ -109,31 +110,25 @@ def _images(height: str, width: str, channels: str, outputs: str) -> Rule:
     }
 
 
-def _scratch(prefix: str) -> str:
+def _algorithm(name: str, sizes: Rule, depth: str, prefix: str, workspace: str, *rest: tuple[str, Any]) -> Algorithm:
     strip = f"; strip: {STRIP_PIXELS} ROW" if prefix else ""
-    return f"inputs: {PLANES} INPUTS; products: GROUP {PLANES} PRODUCTS{strip}"
+    return algorithm(
+        (f"{prefix}winograd_{name}_weights", lambda s: s.PANELS * blocks(getattr(s, depth), DEPTH)),
+        (f"{prefix}winograd_{name}", lambda s: s.BLOCKS * s.SPLIT), *rest,
+        derive=sizes,
+        workspace=f"transformed: PANELS {PLANES} WEIGHTS{workspace}",
+        scratch=f"inputs: {PLANES} INPUTS; products: GROUP {PLANES} PRODUCTS{strip}", backends=("numba",), suits=suits,
+    )  # fmt: skip
 
 
 def forward(prefix: str = "", workspace: str = "", *rest: tuple[str, Any]) -> Algorithm:
     """Transform the weights, then blocks of tiles: inputs to planes, products panel by panel, planes to outputs."""
-    return algorithm(
-        (f"{prefix}winograd_conv2d_forward_weights", lambda s: s.PANELS * blocks(s.C, DEPTH)),
-        (f"{prefix}winograd_conv2d_forward", lambda s: s.BLOCKS * s.SPLIT), *rest,
-        derive=_images("OH", "OW", "C", "K"),
-        workspace=f"transformed: PANELS {PLANES} WEIGHTS{workspace}",
-        scratch=_scratch(prefix), backends=("numba",), suits=suits,
-    )  # fmt: skip
+    return _algorithm("conv2d_forward", _images("OH", "OW", "C", "K"), "C", prefix, workspace, *rest)
 
 
 def backward_data(prefix: str = "", workspace: str = "", *rest: tuple[str, Any]) -> Algorithm:
     """The same with dy as the image and the kernels turned by half a turn."""
-    return algorithm(
-        (f"{prefix}winograd_conv2d_backward_data_weights", lambda s: s.PANELS * blocks(s.K, DEPTH)),
-        (f"{prefix}winograd_conv2d_backward_data", lambda s: s.BLOCKS * s.SPLIT), *rest,
-        derive=_images("H", "W", "K", "C"),
-        workspace=f"transformed: PANELS {PLANES} WEIGHTS{workspace}",
-        scratch=_scratch(prefix), backends=("numba",), suits=suits,
-    )  # fmt: skip
+    return _algorithm("conv2d_backward_data", _images("H", "W", "K", "C"), "K", prefix, workspace, *rest)
 
 
 def _wide(height: str, width: str, channels: str, outputs: str) -> Rule:
@@ -150,24 +145,26 @@ def _wide(height: str, width: str, channels: str, outputs: str) -> Rule:
     }
 
 
-def _wide_algorithm(name: str, sizes: Rule) -> Algorithm:
+def _wide_algorithm(name: str, sizes: Rule, prefix: str, workspace: str, *rest: tuple[str, Any]) -> Algorithm:
+    strip = f"; strip: {STRIP_PIXELS} {DEPTH}" if prefix else ""
     return algorithm(
-        (f"wide_winograd_{name}_inputs", lambda s: s.BLOCKS * s.RUNS),
-        (f"wide_winograd_{name}", lambda s: s.BLOCKS * s.PANELS),
+        (f"{prefix}wide_winograd_{name}_inputs", lambda s: s.BLOCKS * s.RUNS),
+        (f"{prefix}wide_winograd_{name}", lambda s: s.BLOCKS * s.PANELS), *rest,
         derive=sizes,
-        workspace=f"transformed: BLOCKS RUNS {PLANES} INPUTS",
-        scratch=f"weights: {PLANES} {WIDE_WEIGHTS}; products: {PLANES} PRODUCTS", backends=("numba",), suits=suits,
+        workspace=f"transformed: BLOCKS RUNS {PLANES} INPUTS{workspace}",
+        scratch=f"weights: {PLANES} {WIDE_WEIGHTS}; products: {PLANES} PRODUCTS{strip}", backends=("numba",),
+        suits=suits,
     )  # fmt: skip
 
 
-def wide_forward() -> Algorithm:
+def wide_forward(prefix: str = "", workspace: str = "", *rest: tuple[str, Any]) -> Algorithm:
     """Transform the inputs; panel by panel: kernels of a run of channels to planes, products, planes to outputs."""
-    return _wide_algorithm("conv2d_forward", _wide("OH", "OW", "C", "K"))
+    return _wide_algorithm("conv2d_forward", _wide("OH", "OW", "C", "K"), prefix, workspace, *rest)
 
 
-def wide_backward_data() -> Algorithm:
+def wide_backward_data(prefix: str = "", workspace: str = "", *rest: tuple[str, Any]) -> Algorithm:
     """The same with dy as the image and the kernels turned by half a turn."""
-    return _wide_algorithm("conv2d_backward_data", _wide("H", "W", "K", "C"))
+    return _wide_algorithm("conv2d_backward_data", _wide("H", "W", "K", "C"), prefix, workspace, *rest)
 
 
 def backward_weight(prefix: str = "") -> Algorithm:

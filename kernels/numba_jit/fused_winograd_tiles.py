@@ -12,10 +12,7 @@ from numba.extending import intrinsic
 from ..blocking import PANEL
 from ..fused import NO_ACTIVATION
 from ..winograd import OUTPUT
-from .compiler import inline
-from .exponential import ZERO
 from .fusion import bounds, clamp
-from .memory import at, at_most, fill
 from .simd import LANES, FloatPointer, constant, fma, masked_load, masked_store, prefetch, splat, tail_mask, zero
 from .winograd_tiles import SQUARE, Square
 
@@ -37,7 +34,7 @@ def _run_code(
 
 
 @intrinsic
-def load_pixels(typingctx, x, ahead, target, pixels, step, channels, pitch, scaled, scale, shift, activation):  # type: ignore[no-untyped-def]
+def change_pixels(typingctx, x, ahead, target, pixels, step, channels, pitch, scaled, scale, shift, activation):  # type: ignore[no-untyped-def]
     """target = activation(x * scale + shift) for a run of pixels `step` apart, to pixels `pitch` apart.
 
     What is `ahead` of them is fetched into the cache.
@@ -62,7 +59,7 @@ def load_pixels(typingctx, x, ahead, target, pixels, step, channels, pitch, scal
 
 
 @intrinsic
-def load_gradients(typingctx, dy, z, ahead, target, pixels, step, channels, pitch, slope, factor, offset):  # type: ignore[no-untyped-def]
+def change_gradients(typingctx, dy, z, ahead, target, pixels, step, channels, pitch, slope, factor, offset):  # type: ignore[no-untyped-def]
     """target = slope * dy + factor * z + offset for a run of pixels `step` apart, to pixels `pitch` apart.
 
     What is `ahead` of them is fetched into the cache.
@@ -82,50 +79,6 @@ def load_gradients(typingctx, dy, z, ahead, target, pixels, step, channels, pitc
 
     F = FloatPointer
     return types.void(F, F, L, F, L, L, L, L, F, F, F), codegen
-
-
-@inline
-def _inside(column, columns, wide):  # type: ignore[no-untyped-def]
-    """The columns of a strip that starts at `column` which lie inside the image."""
-    first = at_most(columns, -column if column < 0 else 0)
-    stop = at_most(columns, wide - column)
-    return first, stop if stop > first else first
-
-
-@inline
-def stage_pixels(  # type: ignore[no-untyped-def]
-    x, ahead, strip, high, wide, step, image, row, column, rows, columns, channels, pitch, P, scale, shift, activation
-):
-    """strip[rows, columns] = the activated pixels from (row, column) on, zeros outside of the image."""
-    first, stop = _inside(column, columns, wide)
-    for i in range(rows):
-        target = at(strip, i * columns * pitch)
-        if 0 <= row + i < high:
-            fill(target, ZERO, first * pitch)
-            start = ((image * high + row + i) * wide + column + first) * step
-            load_pixels(at(x, start), ahead, at(target, first * pitch), stop - first, step, channels, pitch, P, scale,
-                        shift, activation)  # fmt: skip
-            fill(at(target, stop * pitch), ZERO, (columns - stop) * pitch)
-        else:
-            fill(target, ZERO, columns * pitch)
-
-
-@inline
-def stage_gradients(  # type: ignore[no-untyped-def]
-    dy, z, ahead, strip, high, wide, step, image, row, column, rows, columns, channels, pitch, slope, factor, offset
-):
-    """strip[rows, columns] = the composed gradients from (row, column) on, zeros outside of the image."""
-    first, stop = _inside(column, columns, wide)
-    for i in range(rows):
-        target = at(strip, i * columns * pitch)
-        if 0 <= row + i < high:
-            start = ((image * high + row + i) * wide + column + first) * step
-            fill(target, ZERO, first * pitch)
-            load_gradients(at(dy, start), at(z, start), ahead, at(target, first * pitch), stop - first, step, channels,
-                           pitch, slope, factor, offset)  # fmt: skip
-            fill(at(target, stop * pitch), ZERO, (columns - stop) * pitch)
-        else:
-            fill(target, ZERO, columns * pitch)
 
 
 def _add_tile(b: Any, totals: Any, c: Any, mask: Any, pixel_code: Any) -> None:
@@ -200,12 +153,3 @@ def mask_gradients(  # type: ignore[no-untyped-def]
         return context.get_dummy_value()
 
     return types.void(FloatPointer, *SQUARE, L, L, FloatPointer, FloatPointer, L, FloatPointer, FloatPointer), codegen
-
-
-@inline
-def flush(totals, task_sums, columns, E):  # type: ignore[no-untyped-def]
-    """Move `columns` of the (2, PANEL) floats of `totals` to the (2, E) doubles of `task_sums`."""
-    for i in range(columns):
-        task_sums[i] += totals[i]
-        task_sums[E + i] += totals[PANEL + i]
-    fill(totals, ZERO, 2 * PANEL)

@@ -10,9 +10,9 @@ from ..blocking import PANEL
 from ..winograd import DEPTH, OUTPUT, PLANES, SHORT
 from .compiler import inline, kernel
 from .exponential import ZERO
-from .memory import at, at_most, copy, fill, floats, streams
+from .memory import at, at_most, copy, fill, floats, number, streams
 from .simd import LANES
-from .winograd_tiles import EARLY, following, multiply_tiles, pixel, place
+from .winograd_tiles import EARLY, SOON, following, further, multiply_tiles, pixel, place
 from .winograd_transforms import transform_inputs, transform_outputs, transform_weights, transpose_vectors
 
 TAPS = 9 * LANES * LANES  # elements of a block of transposed taps
@@ -34,47 +34,62 @@ def transform_panel(w, planes, panel, first, count, K, C, WEIGHTS, around):  # t
 
 
 @inline
-def transform_turned_panel(w, planes, panel, first, count, C, WEIGHTS, around):  # type: ignore[no-untyped-def]
+def transform_turned_panel(w, planes, panel, first, count, K, C, WEIGHTS, around):  # type: ignore[no-untyped-def]
     """planes[plane, k - first, c] = the same of the turned kernel w[k, ::-1, ::-1, c] for c of a panel."""
     for k in range(count):
         for j in range(0, PANEL, LANES):
             c = panel * PANEL + j
-            transform_weights(at(w, ((first + k) * 9 + 8) * C + c), -C, 9 * EARLY * C, C - c,
+            transform_weights(at(w, ((first + k) * 9 + 8) * C + c), -C, 9 * SOON * C, C - c,
                               at(planes, k * PANEL + j), WEIGHTS, around)  # fmt: skip
 
 
 @inline
-def transform_kernels(w, transformed, K, C, WEIGHTS, begin, end):  # type: ignore[no-untyped-def]
-    """transformed[panel, plane, c, k]: a task writes DEPTH rows of a panel."""
-    around = streams(transformed, (K + PANEL - 1) // PANEL * PLANES * WEIGHTS, PANEL)
-    runs = (C + DEPTH - 1) // DEPTH
+def transform_kernels(transform, w, transformed, depth, K, C, WEIGHTS, PANELS, begin, end):  # type: ignore[no-untyped-def]
+    """transformed[panel, plane, row, column] by one of the above; a task writes DEPTH of `depth` rows."""
+    around = streams(transformed, PANELS * PLANES * WEIGHTS, PANEL)
+    runs = (depth + DEPTH - 1) // DEPTH
     for task in range(begin, end):
-        panel, c = task // runs, task % runs * DEPTH
-        transform_panel(w, at(transformed, panel * PLANES * WEIGHTS + c * PANEL), panel, c, at_most(DEPTH, C - c), K, C,
-                        WEIGHTS, around)  # fmt: skip
+        panel, first = task // runs, task % runs * DEPTH
+        transform(w, at(transformed, panel * PLANES * WEIGHTS + first * PANEL), panel, first,
+                  at_most(DEPTH, depth - first), K, C, WEIGHTS, around)  # fmt: skip
+
+
+@kernel
+def winograd_conv2d_forward_weights(w, transformed, K, C, WEIGHTS, PANELS, begin, end):  # type: ignore[no-untyped-def]
+    """See `transform_kernels`."""
+    transform_kernels(transform_panel, w, transformed, C, K, C, WEIGHTS, PANELS, begin, end)
+
+
+@kernel
+def winograd_conv2d_backward_data_weights(w, transformed, K, C, WEIGHTS, PANELS, begin, end):  # type: ignore[no-untyped-def]
+    """See `transform_kernels`."""
+    transform_kernels(transform_turned_panel, w, transformed, K, K, C, WEIGHTS, PANELS, begin, end)
 
 
 @inline
-def transform_turned_kernels(w, transformed, K, C, WEIGHTS, begin, end):  # type: ignore[no-untyped-def]
-    """transformed[panel, plane, k, c] of the turned kernels."""
-    around = streams(transformed, (C + PANEL - 1) // PANEL * PLANES * WEIGHTS, PANEL)
-    runs = (K + DEPTH - 1) // DEPTH
-    for task in range(begin, end):
-        panel, k = task // runs, task % runs * DEPTH
-        transform_turned_panel(w, at(transformed, panel * PLANES * WEIGHTS + k * PANEL), panel, k,
-                               at_most(DEPTH, K - k), C, WEIGHTS, around)  # fmt: skip
+def load_tiles(  # type: ignore[no-untyped-def]
+    transform, early, image, c, count, n, th, tw, tiles, TH, TW, planes, ROW, PLANE
+):
+    """Transform `count` channels, from c on, of `tiles` tiles of (x, high, wide, channels, top, left).
+
+    The first stands at (n, th, tw). Pixels are fetched into the cache `early` tiles before.
+    """
+    x, high, wide, channels, top, left = image
+    later_n, later_th, later_tw = further(n, th, tw, early, TH, TW)
+    for i in range(tiles):
+        start = pixel(n, th, tw, high, wide)
+        ahead = pixel(later_n, later_th, later_tw, high, wide) - start
+        transform(at(x, (start - top * wide - left) * channels + c), wide * channels, channels, th * OUTPUT - top,
+                  high, tw * OUTPUT - left, wide, count, ahead * channels, at(planes, i * ROW), PLANE)  # fmt: skip
+        n, th, tw = following(n, th, tw, TH, TW)
+        later_n, later_th, later_tw = following(later_n, later_th, later_tw, TH, TW)
 
 
-@kernel
-def winograd_conv2d_forward_weights(w, transformed, K, C, WEIGHTS, begin, end):  # type: ignore[no-untyped-def]
-    """See `transform_kernels`."""
-    transform_kernels(w, transformed, K, C, WEIGHTS, begin, end)
-
-
-@kernel
-def winograd_conv2d_backward_data_weights(w, transformed, K, C, WEIGHTS, begin, end):  # type: ignore[no-untyped-def]
-    """See `transform_turned_kernels`."""
-    transform_turned_kernels(w, transformed, K, C, WEIGHTS, begin, end)
+@inline
+def load_inputs(image, c, count, first, tiles, TH, TW, inputs, ROW, INPUTS):  # type: ignore[no-untyped-def]
+    """inputs[plane, tile, channel] = B^T d B."""
+    n, th, tw = place(first, TH, TW)
+    load_tiles(transform_inputs, number(EARLY), image, c, count, n, th, tw, tiles, TH, TW, inputs, ROW, INPUTS)
 
 
 @inline
@@ -88,51 +103,74 @@ def fill_rows(tiles, inputs, ROW, INPUTS):  # type: ignore[no-untyped-def]
 
 
 @inline
-def load_tiles(  # type: ignore[no-untyped-def]
-    x, high, wide, channels, count, top, left, first, tiles, TH, TW, inputs, ROW, INPUTS
-):
-    """Transform `count` of the channels of `tiles` tiles of x, and zeros behind them up to a multiple of SHORT."""
-    n, th, tw = place(first, TH, TW)
-    later_n, later_th, later_tw = place(first + EARLY, TH, TW)
-    for i in range(tiles):
-        start = pixel(n, th, tw, high, wide)
-        ahead = pixel(later_n, later_th, later_tw, high, wide) - start
-        row, column = th * OUTPUT - top, tw * OUTPUT - left
-        transform_inputs(at(x, (start - top * wide - left) * channels), wide * channels, channels, row, high, column,
-                         wide, count, ahead * channels, at(inputs, i * ROW), INPUTS)  # fmt: skip
-        n, th, tw = following(n, th, tw, TH, TW)
-        later_n, later_th, later_tw = following(later_n, later_th, later_tw, TH, TW)
-    return fill_rows(tiles, inputs, ROW, INPUTS)
+def padded(source, target, absent, count, there):  # type: ignore[no-untyped-def]
+    """target = a panel of `count` per-channel numbers, `absent` behind them, and everywhere if they are not `there`."""
+    fill(target, absent, PANEL)
+    if there > 0:
+        copy(source, target, count)
 
 
 @inline
-def store_panel(products, PRODUCTS, bias, count, y, high, wide, channels, panel, first, tiles, TH, TW):  # type: ignore[no-untyped-def]
-    """Transform the products of a panel back to pixels of y; those outside the image go nowhere."""
+def store_tiles(finish, given, result, products, PRODUCTS, panel, first, tiles, TH, TW):  # type: ignore[no-untyped-def]
+    """Transform the products of a panel back to pixels of (y, high, wide, channels, bias, its length).
+
+    Those outside the image go nowhere. ``finish(given, place, *square, ahead, columns)`` follows each tile, whose
+    `square` stands `place` elements behind the first of y; see `Square`.
+    """
+    y, high, wide, channels, bias, biased = result
     columns = at_most(PANEL, channels - panel * PANEL)
     added = floats(PANEL)
-    fill(added, ZERO, PANEL)
-    if count > 0:
-        copy(at(bias, panel * PANEL), added, columns)
+    padded(at(bias, panel * PANEL), added, ZERO, columns, biased)
     n, th, tw = place(first, TH, TW)
-    later_n, later_th, later_tw = place(first + EARLY, TH, TW)
+    later_n, later_th, later_tw = further(n, th, tw, SOON, TH, TW)
     for i in range(tiles):
-        start = pixel(n, th, tw, high, wide)
-        ahead = pixel(later_n, later_th, later_tw, high, wide) - start
-        corner = at(y, start * channels + panel * PANEL)
-        transform_outputs(at(products, i * PANEL), PRODUCTS, columns, added, corner, wide * channels, channels,
-                          th * OUTPUT, high, tw * OUTPUT, wide, ahead * channels)  # fmt: skip
+        row, column, start = th * OUTPUT, tw * OUTPUT, pixel(n, th, tw, high, wide)
+        ahead = (pixel(later_n, later_th, later_tw, high, wide) - start) * channels
+        start = start * channels + panel * PANEL
+        transform_outputs(at(products, i * PANEL), PRODUCTS, columns, added, at(y, start), wide * channels, channels,
+                          row, high, column, wide, ahead)  # fmt: skip
+        finish(given, start, wide * channels, channels, row, high, column, wide, ahead, columns)
         n, th, tw = following(n, th, tw, TH, TW)
         later_n, later_th, later_tw = following(later_n, later_th, later_tw, TH, TW)
 
 
 @inline
-def multiply_planes(tiles, outputs, first, last, depth, inputs, ROW, INPUTS, transformed, WEIGHTS, products, PRODUCTS):  # type: ignore[no-untyped-def]
-    """The products of all planes with panels `first` to `last` - 1."""
-    for plane in range(PLANES):
-        for panel in range(first, last):
-            multiply_tiles(tiles, at_most(PANEL, outputs - panel * PANEL), depth, at(inputs, plane * INPUTS), ROW,
-                           at(transformed, (panel * PLANES + plane) * WEIGHTS),
-                           at(products, ((panel - first) * PLANES + plane) * PRODUCTS))  # fmt: skip
+def _nothing(given, start, down, right, row, high, column, wide, ahead, columns):  # type: ignore[no-untyped-def]
+    pass
+
+
+@inline
+def store_panel(result, products, PRODUCTS, block, panel, first, tiles, TH, TW):  # type: ignore[no-untyped-def]
+    """The products of a panel of the tiles of `block` as pixels of the image."""
+    store_tiles(_nothing, 0, result, products, PRODUCTS, panel, first, tiles, TH, TW)
+
+
+@inline
+def convolve_tiles(  # type: ignore[no-untyped-def]
+    load, image, depth, store, result, outputs, transformed, inputs, products, N, TH, TW, TILES, ROW, INPUTS,
+    PRODUCTS, WEIGHTS, PANELS, GROUP, SPLIT, begin, end,
+):  # fmt: skip
+    """A task computes a block of tiles of `outputs` channels for one of SPLIT runs of groups of panels.
+
+    `load` is `load_inputs` of an `image` of `depth` channels, or what replaces it; `store` is `store_panel` or so.
+    """
+    groups = (PANELS + GROUP - 1) // GROUP
+    for task in range(begin, end):
+        block, run = task // SPLIT, task % SPLIT
+        first = block * TILES
+        tiles = at_most(TILES, N * TH * TW - first)
+        load(image, number(0), depth, first, tiles, TH, TW, inputs, ROW, INPUTS)
+        rows = fill_rows(tiles, inputs, ROW, INPUTS)
+        for group in range(run * groups // SPLIT, (run + 1) * groups // SPLIT):
+            start, stop = group * GROUP, at_most((group + 1) * GROUP, PANELS)
+            for plane in range(PLANES):
+                for panel in range(start, stop):
+                    multiply_tiles(rows, at_most(PANEL, outputs - panel * PANEL), depth, at(inputs, plane * INPUTS),
+                                   ROW, at(transformed, (panel * PLANES + plane) * WEIGHTS),
+                                   at(products, ((panel - start) * PLANES + plane) * PRODUCTS))  # fmt: skip
+            for panel in range(start, stop):
+                store(result, at(products, (panel - start) * PLANES * PRODUCTS), PRODUCTS, block, panel, first, tiles,
+                      TH, TW)  # fmt: skip
 
 
 @kernel
@@ -140,18 +178,10 @@ def winograd_conv2d_forward(  # type: ignore[no-untyped-def]
     x, b, transformed, inputs, products, y, padding, N, H, W, C, OH, OW, K, B, TH, TW, TILES, ROW, INPUTS,
     PRODUCTS, WEIGHTS, PANELS, GROUP, SPLIT, begin, end,
 ):  # fmt: skip
-    """A task computes a block of tiles of y for one of SPLIT runs of groups of panels."""
-    groups = (PANELS + GROUP - 1) // GROUP
-    for task in range(begin, end):
-        first, run = task // SPLIT * TILES, task % SPLIT
-        tiles = at_most(TILES, N * TH * TW - first)
-        rows = load_tiles(at(x, 0), H, W, C, C, padding[0], padding[1], first, tiles, TH, TW, inputs, ROW, INPUTS)
-        for group in range(run * groups // SPLIT, (run + 1) * groups // SPLIT):
-            start, stop = group * GROUP, at_most((group + 1) * GROUP, PANELS)
-            multiply_planes(rows, K, start, stop, C, inputs, ROW, INPUTS, transformed, WEIGHTS, products, PRODUCTS)
-            for panel in range(start, stop):
-                store_panel(at(products, (panel - start) * PLANES * PRODUCTS), PRODUCTS, b, B, y, OH, OW, K, panel,
-                            first, tiles, TH, TW)  # fmt: skip
+    """See `convolve_tiles`."""
+    image, result = (at(x, 0), H, W, C, padding[0], padding[1]), (at(y, 0), OH, OW, K, at(b, 0), B)
+    convolve_tiles(load_inputs, image, C, store_panel, result, K, transformed, at(inputs, 0), at(products, 0), N, TH,
+                   TW, TILES, ROW, INPUTS, PRODUCTS, WEIGHTS, PANELS, GROUP, SPLIT, begin, end)  # fmt: skip
 
 
 @kernel
@@ -159,17 +189,8 @@ def winograd_conv2d_backward_data(  # type: ignore[no-untyped-def]
     dy, transformed, inputs, products, dx, padding, N, H, W, C, OH, OW, K, TH, TW, TILES, ROW, INPUTS,
     PRODUCTS, WEIGHTS, PANELS, GROUP, SPLIT, begin, end,
 ):  # fmt: skip
-    """The same for a block of tiles of dx."""
-    groups = (PANELS + GROUP - 1) // GROUP
-    for task in range(begin, end):
-        first, run = task // SPLIT * TILES, task % SPLIT
-        tiles = at_most(TILES, N * TH * TW - first)
-        rows = load_tiles(
-            at(dy, 0), OH, OW, K, K, 2 - padding[0], 2 - padding[1], first, tiles, TH, TW, inputs, ROW, INPUTS
-        )
-        for group in range(run * groups // SPLIT, (run + 1) * groups // SPLIT):
-            start, stop = group * GROUP, at_most((group + 1) * GROUP, PANELS)
-            multiply_planes(rows, C, start, stop, K, inputs, ROW, INPUTS, transformed, WEIGHTS, products, PRODUCTS)
-            for panel in range(start, stop):
-                store_panel(at(products, (panel - start) * PLANES * PRODUCTS), PRODUCTS, dx, 0, dx, H, W, C, panel,
-                            first, tiles, TH, TW)  # fmt: skip
+    """See `convolve_tiles`."""
+    image = at(dy, 0), OH, OW, K, 2 - padding[0], 2 - padding[1]
+    result = at(dx, 0), H, W, C, at(dx, 0), number(0)
+    convolve_tiles(load_inputs, image, K, store_panel, result, C, transformed, at(inputs, 0), at(products, 0), N, TH,
+                   TW, TILES, ROW, INPUTS, PRODUCTS, WEIGHTS, PANELS, GROUP, SPLIT, begin, end)  # fmt: skip

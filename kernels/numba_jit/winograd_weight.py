@@ -3,41 +3,28 @@
 from __future__ import annotations
 
 from ..blocking import BLOCK, PANEL
-from ..winograd import DEPTH, OUTPUT, PLANES, SHORT
+from ..winograd import DEPTH, PLANES, SHORT
 from .compiler import inline, kernel
 from .exponential import ZERO
-from .memory import at, at_most, copy, fill
+from .memory import at, at_most, copy, fill, number
 from .simd import LANES
-from .winograd_tiles import EARLY, following, multiply, pixel, place
-from .winograd_transforms import transform_gradients, transform_inputs, transform_weight_gradients
+from .winograd import load_inputs, load_tiles
+from .winograd_tiles import EARLY, multiply, place
+from .winograd_transforms import transform_gradients, transform_weight_gradients
 
 
 @inline
-def _load(  # type: ignore[no-untyped-def]
-    x, dy, H, W, C, OH, OW, K, top, left, c, k, first, tiles, TH, TW, inputs, INPUTS, gradients, GRADIENTS
-):
-    """Transform PANEL channels of x from c on and DEPTH channels of dy from k on, of `tiles` tiles."""
-    columns, rows = at_most(PANEL, C - c), at_most(DEPTH, K - k)
+def load_gradients(image, k, count, first, tiles, TH, TW, gradients, ROW, GRADIENTS):  # type: ignore[no-untyped-def]
+    """gradients[plane, tile, channel] = A dy A^T."""
     n, th, tw = place(first, TH, TW)
-    later_n, later_th, later_tw = place(first + EARLY, TH, TW)
-    for i in range(tiles):
-        row, column = th * OUTPUT, tw * OUTPUT
-        start = pixel(n, th, tw, H, W)
-        ahead = pixel(later_n, later_th, later_tw, H, W) - start
-        transform_inputs(at(x, (start - top * W - left) * C + c), W * C, C, row - top, H, column - left, W, columns,
-                         ahead * C, at(inputs, i * PANEL), INPUTS)  # fmt: skip
-        start = pixel(n, th, tw, OH, OW)
-        ahead = pixel(later_n, later_th, later_tw, OH, OW) - start
-        transform_gradients(at(dy, start * K + k), OW * K, K, row, OH, column, OW, rows, ahead * K,
-                            at(gradients, i * DEPTH), GRADIENTS)  # fmt: skip
-        n, th, tw = following(n, th, tw, TH, TW)
-        later_n, later_th, later_tw = following(later_n, later_th, later_tw, TH, TW)
+    load_tiles(transform_gradients, number(EARLY), image, k, count, n, th, tw, tiles, TH, TW, gradients, ROW,
+               GRADIENTS)  # fmt: skip
 
 
-@kernel
-def winograd_conv2d_backward_weight(  # type: ignore[no-untyped-def]
-    x, dy, partial, inputs, gradients, products, padding, H, W, C, OH, OW, K, N, TH, TW, TILES, BLOCKS,
-    PANELS, RUNS, PARTS, INPUTS, GRADIENTS, PRODUCTS, begin, end,
+@inline
+def sum_tiles(  # type: ignore[no-untyped-def]
+    load, image, C, load_gradient, gradient, K, partial, inputs, gradients, products, N, TH, TW, TILES, BLOCKS, PANELS,
+    RUNS, PARTS, INPUTS, GRADIENTS, PRODUCTS, begin, end,
 ):  # fmt: skip
     """A task sums one part of the blocks for PANEL input and DEPTH output channels."""
     for task in range(begin, end):
@@ -47,12 +34,12 @@ def winograd_conv2d_backward_weight(  # type: ignore[no-untyped-def]
         whole = (rows + SHORT - 1) // SHORT * SHORT
         start, stop = part * BLOCKS // PARTS, (part + 1) * BLOCKS // PARTS
         if start == stop:
-            fill(at(products, 0), ZERO, PLANES * PRODUCTS)
+            fill(products, ZERO, PLANES * PRODUCTS)
         for block in range(start, stop):
             first = block * TILES
             tiles = at_most(TILES, N * TH * TW - first)
-            _load(x, dy, H, W, C, OH, OW, K, padding[0], padding[1], c, k, first, tiles, TH, TW, inputs, INPUTS,
-                  gradients, GRADIENTS)  # fmt: skip
+            load(image, c, columns, first, tiles, TH, TW, inputs, number(PANEL), INPUTS)
+            load_gradient(gradient, k, rows, first, tiles, TH, TW, gradients, number(DEPTH), GRADIENTS)
             for plane in range(PLANES):
                 multiply(0, whole, columns, tiles, at(gradients, plane * GRADIENTS), 1, DEPTH,
                          at(inputs, plane * INPUTS), at(products, plane * PRODUCTS), block - start)  # fmt: skip
@@ -60,6 +47,19 @@ def winograd_conv2d_backward_weight(  # type: ignore[no-untyped-def]
             for j in range(0, columns, LANES):
                 transform_weight_gradients(at(products, i * PANEL + j), PRODUCTS, columns - j,
                                            at(partial, (part * K + k + i) * 9 * C + c + j), C)  # fmt: skip
+
+
+@kernel
+def winograd_conv2d_backward_weight(  # type: ignore[no-untyped-def]
+    x, dy, partial, inputs, gradients, products, padding, H, W, C, OH, OW, K, N, TH, TW, TILES, BLOCKS,
+    PANELS, RUNS, PARTS, INPUTS, GRADIENTS, PRODUCTS, begin, end,
+):  # fmt: skip
+    """See `sum_tiles`."""
+    image = at(x, 0), H, W, C, padding[0], padding[1]
+    gradient = at(dy, 0), OH, OW, K, number(0), number(0)
+    sum_tiles(load_inputs, image, C, load_gradients, gradient, K, partial, at(inputs, 0), at(gradients, 0),
+              at(products, 0), N, TH, TW, TILES, BLOCKS, PANELS, RUNS, PARTS, INPUTS, GRADIENTS, PRODUCTS,
+              begin, end)  # fmt: skip
 
 
 @inline

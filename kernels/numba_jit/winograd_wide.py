@@ -11,48 +11,60 @@ from __future__ import annotations
 from ..blocking import PANEL
 from ..winograd import DEPTH, PLANES, SHORT, WIDE_WEIGHTS
 from .compiler import inline, kernel
-from .memory import at, at_most
-from .winograd import load_tiles, store_panel, transform_panel, transform_turned_panel
+from .memory import at, at_most, number
+from .winograd import fill_rows, load_inputs, store_panel, transform_panel, transform_turned_panel
 from .winograd_tiles import multiply
 
 
 @inline
-def _transform_tiles(  # type: ignore[no-untyped-def]
-    x, transformed, high, wide, channels, top, left, N, TH, TW, TILES, INPUTS, RUNS, begin, end
-):
+def transform_blocks(load, image, depth, transformed, N, TH, TW, TILES, INPUTS, RUNS, begin, end):  # type: ignore[no-untyped-def]
     """transformed[block, run, plane, tile, c] = B^T d B; a task transforms DEPTH channels of a block of tiles."""
     for task in range(begin, end):
         first, c = task // RUNS * TILES, task % RUNS * DEPTH
+        tiles = at_most(TILES, N * TH * TW - first)
         planes = at(transformed, task * PLANES * INPUTS)
-        load_tiles(at(x, c), high, wide, channels, at_most(DEPTH, channels - c), top, left, first,
-                   at_most(TILES, N * TH * TW - first), TH, TW, planes, DEPTH, INPUTS)  # fmt: skip
+        load(image, c, at_most(DEPTH, depth - c), first, tiles, TH, TW, planes, number(DEPTH), INPUTS)
+        fill_rows(tiles, planes, number(DEPTH), INPUTS)
+
+
+@inline
+def convolve_blocks(  # type: ignore[no-untyped-def]
+    transform, w, K, C, depth, store, result, outputs, transformed, weights, products, N, TH, TW, TILES, INPUTS,
+    PRODUCTS, PANELS, RUNS, begin, end,
+):  # fmt: skip
+    """A task computes a panel of `outputs` channels of a block of tiles out of images of `depth` channels."""
+    for task in range(begin, end):
+        block, panel = task // PANELS, task % PANELS
+        first = block * TILES
+        tiles = at_most(TILES, N * TH * TW - first)
+        rows = (tiles + SHORT - 1) // SHORT * SHORT
+        columns = at_most(PANEL, outputs - panel * PANEL)
+        for run in range(RUNS):
+            count = at_most(DEPTH, depth - run * DEPTH)
+            transform(w, weights, panel, run * DEPTH, count, K, C, number(WIDE_WEIGHTS), number(0))
+            inputs = at(transformed, (block * RUNS + run) * PLANES * INPUTS)
+            for plane in range(PLANES):
+                multiply(1, rows, columns, count, at(inputs, plane * INPUTS), DEPTH, 1,
+                         at(weights, plane * WIDE_WEIGHTS), at(products, plane * PRODUCTS), run)  # fmt: skip
+        store(result, products, PRODUCTS, block, panel, first, tiles, TH, TW)
 
 
 @kernel
 def wide_winograd_conv2d_forward_inputs(  # type: ignore[no-untyped-def]
     x, transformed, padding, N, H, W, C, TH, TW, TILES, INPUTS, RUNS, begin, end
 ):  # fmt: skip
-    """See `_transform_tiles`."""
-    _transform_tiles(x, transformed, H, W, C, padding[0], padding[1], N, TH, TW, TILES, INPUTS, RUNS,
-                     begin, end)  # fmt: skip
+    """See `transform_blocks`."""
+    image = at(x, 0), H, W, C, padding[0], padding[1]
+    transform_blocks(load_inputs, image, C, transformed, N, TH, TW, TILES, INPUTS, RUNS, begin, end)
 
 
 @kernel
 def wide_winograd_conv2d_backward_data_inputs(  # type: ignore[no-untyped-def]
     dy, transformed, padding, N, OH, OW, K, TH, TW, TILES, INPUTS, RUNS, begin, end
 ):  # fmt: skip
-    """See `_transform_tiles`."""
-    _transform_tiles(dy, transformed, OH, OW, K, 2 - padding[0], 2 - padding[1], N, TH, TW, TILES, INPUTS, RUNS,
-                     begin, end)  # fmt: skip
-
-
-@inline
-def _multiply_run(tiles, columns, depth, transformed, INPUTS, weights, products, PRODUCTS, add):  # type: ignore[no-untyped-def]
-    """products = (products if add) + those of a run of channels, plane by plane."""
-    rows = (tiles + SHORT - 1) // SHORT * SHORT
-    for plane in range(PLANES):
-        multiply(1, rows, columns, depth, at(transformed, plane * INPUTS), DEPTH, 1, at(weights, plane * WIDE_WEIGHTS),
-                 at(products, plane * PRODUCTS), add)  # fmt: skip
+    """See `transform_blocks`."""
+    image = at(dy, 0), OH, OW, K, 2 - padding[0], 2 - padding[1]
+    transform_blocks(load_inputs, image, K, transformed, N, TH, TW, TILES, INPUTS, RUNS, begin, end)
 
 
 @kernel
@@ -60,33 +72,17 @@ def wide_winograd_conv2d_forward(  # type: ignore[no-untyped-def]
     w, b, transformed, weights, products, y, N, C, OH, OW, K, B, TH, TW, TILES, INPUTS, PRODUCTS, PANELS, RUNS,
     begin, end,
 ):  # fmt: skip
-    """A task computes a panel of channels of a block of tiles of y."""
-    for task in range(begin, end):
-        block, panel = task // PANELS, task % PANELS
-        tiles = at_most(TILES, N * TH * TW - block * TILES)
-        for run in range(RUNS):
-            c = run * DEPTH
-            depth = at_most(DEPTH, C - c)
-            transform_panel(w, at(weights, 0), panel, c, depth, K, C, WIDE_WEIGHTS, 0)
-            _multiply_run(tiles, at_most(PANEL, K - panel * PANEL), depth,
-                          at(transformed, (block * RUNS + run) * PLANES * INPUTS), INPUTS, weights, products,
-                          PRODUCTS, run)  # fmt: skip
-        store_panel(at(products, 0), PRODUCTS, b, B, y, OH, OW, K, panel, block * TILES, tiles, TH, TW)
+    """See `convolve_blocks`."""
+    result = at(y, 0), OH, OW, K, at(b, 0), B
+    convolve_blocks(transform_panel, w, K, C, C, store_panel, result, K, transformed, at(weights, 0), at(products, 0),
+                    N, TH, TW, TILES, INPUTS, PRODUCTS, PANELS, RUNS, begin, end)  # fmt: skip
 
 
 @kernel
 def wide_winograd_conv2d_backward_data(  # type: ignore[no-untyped-def]
     w, transformed, weights, products, dx, N, H, W, C, K, TH, TW, TILES, INPUTS, PRODUCTS, PANELS, RUNS, begin, end,
 ):  # fmt: skip
-    """The same for dx."""
-    for task in range(begin, end):
-        block, panel = task // PANELS, task % PANELS
-        tiles = at_most(TILES, N * TH * TW - block * TILES)
-        for run in range(RUNS):
-            k = run * DEPTH
-            depth = at_most(DEPTH, K - k)
-            transform_turned_panel(w, at(weights, 0), panel, k, depth, C, WIDE_WEIGHTS, 0)
-            _multiply_run(tiles, at_most(PANEL, C - panel * PANEL), depth,
-                          at(transformed, (block * RUNS + run) * PLANES * INPUTS), INPUTS, weights, products,
-                          PRODUCTS, run)  # fmt: skip
-        store_panel(at(products, 0), PRODUCTS, dx, 0, dx, H, W, C, panel, block * TILES, tiles, TH, TW)
+    """See `convolve_blocks`."""
+    result = at(dx, 0), H, W, C, at(dx, 0), number(0)
+    convolve_blocks(transform_turned_panel, w, K, C, K, store_panel, result, C, transformed, at(weights, 0),
+                    at(products, 0), N, TH, TW, TILES, INPUTS, PRODUCTS, PANELS, RUNS, begin, end)  # fmt: skip

@@ -159,7 +159,7 @@ def test_same_bits_on_one_and_two_threads_for_random_shapes(backend, threads):
     several = set()
     chosen = [item for item in kernels(backend) if OPS[item[0]].candidates]
     for op, algorithm in chosen:
-        for seed in range(12):
+        for seed in range(24):
             case = draw(op, algorithm, seed)
             tasks = bind(op, case.arrays(), case.attributes, algorithm).tasks
             if all(count < 2 for _, count in tasks):

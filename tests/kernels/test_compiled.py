@@ -68,7 +68,7 @@ ONE_TASK = {
     "batch_norm_inference_backward_combine",
 } | {
     f"fused_{algorithm}conv2d_{direction}_sums"
-    for algorithm in ("", "direct_", "winograd_", "depthwise_")
+    for algorithm in ("", "direct_", "winograd_", "wide_winograd_", "depthwise_")
     for direction in ("forward", "backward_data")
 }
 """Stages that are declared to be one task whatever the sizes."""
