@@ -28,7 +28,8 @@ CONV_ALGORITHMS: dict[str, tuple[set[str], ...]] = {
 }
 """What `set_conv_algorithm` takes, and the forms of the algorithms that it stands for: the first that suits is used."""
 WORTH_MEASURING = 20_000_000  # floating-point operations: below them a call takes less than 0.1 ms
-RUNS = 5
+RUNS, LONG_ENOUGH = 5, 0.02
+"""How often an algorithm is run at least, and the seconds that all take together: cores that slept begin slowly."""
 MARGIN = 0.97
 """How much of the likeliest algorithm's time another one may take at most to be chosen: less is noise."""
 
@@ -129,10 +130,12 @@ def _fastest(ranked: tuple[str, ...], seconds: Callable[[str], float]) -> str:
     """The one whose shortest run is the shortest: whatever else a machine does makes runs longer, never shorter."""
     for name in ranked:  # compiles it, touches its memory
         seconds(name)
-    shortest = dict.fromkeys(ranked, math.inf)
-    for _ in range(RUNS):
-        for name in ranked:
-            shortest[name] = min(shortest[name], seconds(name))
+    shortest, order, runs, spent = dict.fromkeys(ranked, math.inf), ranked, 0, 0.0
+    while runs < RUNS or spent < LONG_ENOUGH:
+        for name in order:
+            time = seconds(name)
+            shortest[name], spent = min(shortest[name], time), spent + time
+        order, runs = order[::-1], runs + 1
     fastest = min(ranked, key=shortest.__getitem__)
     return fastest if shortest[fastest] < MARGIN * shortest[ranked[0]] else ranked[0]
 
