@@ -36,6 +36,8 @@ def _depthwise(s: Sizes) -> bool:
     return s.CG == 1 and s.KG == 1 and s.groups > 1
 
 
+PACKABLE = 1 << 17
+"""Weights from which on a product may be worth packing: below them ``panels`` was never faster than ``direct``."""
 UNFOLDED = 1 << 24
 """Elements of an unfolded image, at most, that a weight gradient may take for speed: 64 MB."""
 
@@ -47,6 +49,10 @@ def pointwise(s: Sizes) -> bool:
 
 def _pointwise_unstrided(s: Sizes) -> bool:
     return pointwise(s) and tuple(s.stride) == (1, 1)
+
+
+def _packable(s: Sizes) -> bool:
+    return s.R * s.S * s.CG * s.K > PACKABLE
 
 
 def _never(s: Sizes) -> bool:
@@ -67,7 +73,7 @@ def candidates(
     if winograd.suits(s):
         transformed = "wide_winograd" if many(s) else "winograd"
         return (transformed, direct) if min(s.CG, s.KG) >= 16 else (direct, transformed)
-    return (direct, "panels") if pointwise(s) else (direct,)
+    return (direct, "panels") if pointwise(s) and _packable(s) else (direct,)
 
 
 def _weight_candidates(s: Sizes) -> tuple[str, ...]:
@@ -75,7 +81,7 @@ def _weight_candidates(s: Sizes) -> tuple[str, ...]:
     if s.groups > 1 or winograd.suits(s) or narrow.weight_suits(s):
         return candidates(s, narrow.weight_suits)
     few = s.N * s.OH * s.OW * s.R * s.S * s.C <= UNFOLDED
-    return ("direct", "panels") if few else candidates(s)
+    return ("direct", "panels") if few and _packable(s) else candidates(s)
 
 
 def flops(s: Sizes) -> int:

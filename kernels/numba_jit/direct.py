@@ -10,7 +10,7 @@ from ..blocking import PACKED, PANEL
 from .compiler import inline, kernel
 from .exponential import ZERO
 from .fusion import finish_forward, finish_gradient, load_gradients, load_pixels
-from .memory import at, at_most, copy, doubles, fill, streams
+from .memory import at, at_most, copy, doubles, fill, number, streams
 from .tiles import ACCUMULATE, ADD_BIAS, ASK_LATER, STORE
 from .transpose import copy_rows, transpose
 from .window_gemm import LINE, Later, Panels, Rows, Store, Windows, window_gemm
@@ -159,7 +159,7 @@ def convolve(  # type: ignore[no-untyped-def]
                 down = across = 1
         runs, length = window_shifts(at(shifts, 0), R, S, C, CG, pitch, dilation)
         a_places, c_places = at(places, 0), at(places, at_c)
-        pixels = 0
+        pixels = number(0)
         for image in range(images):
             for row in range(rows):
                 start = image * image_step + row * down * pitch
@@ -258,7 +258,7 @@ def _lowest(padding, taps, stride, dilation):  # type: ignore[no-untyped-def]
 def _phase_places(places, at_c, images, count, wide, a_image, a_row, K, c_image, c_row, c_step):  # type: ignore[no-untyped-def]
     """Places of a phase's pixels in the staged dy and in dx; returns how many."""
     a_places, c_places = at(places, 0), at(places, at_c)
-    pixels = 0
+    pixels = number(0)
     for image in range(images):
         for row in range(count):
             for column in range(wide):
