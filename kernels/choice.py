@@ -92,11 +92,9 @@ def choose(op: Operation, sizes: Sizes, key: str, backend: str, seconds: Callabl
 
 def _fixed_algorithm(op: Operation, sizes: Sizes, backend: str) -> str:
     suitable = op.suitable(sizes, backend)
+    likely = (*op.ranked(sizes, backend), *suitable)  # of several forms the one that "auto" would try comes first
     for forms in CONV_ALGORITHMS[_fixed]:
-        for name in (
-            *op.ranked(sizes, backend),
-            *suitable,
-        ):  # of several forms that suit, the one that "auto" would take
+        for name in likely:
             if name in forms:
                 return name
     raise NotImplementedError(f"{op.name}: the {backend} backend has no algorithm {_fixed!r} for this shape "
