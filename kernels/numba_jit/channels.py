@@ -14,8 +14,19 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from .simd import LANES, VECTOR, constant, i32, masked_load, masked_store, prefetch, streaming_store, tail_mask
-from .vector import LINE
+from .simd import (
+    LANES,
+    LINE,
+    constant,
+    i32,
+    load_vector,
+    masked_load,
+    masked_store,
+    prefetch,
+    store_vector,
+    streaming_store,
+    tail_mask,
+)
 
 WIDE = 4
 _STORED_TAPS = ir.VectorType(ir.IntType(8), LANES)
@@ -43,7 +54,7 @@ def each(b: Any, kind: Any, times: Any, body: Callable[[Any], None]) -> None:
 def load(b: Any, pointer: Any, mask: Any) -> Any:
     """A vector, or its lanes of the mask."""
     if mask is None:
-        return b.load(b.bitcast(pointer, VECTOR.as_pointer()), align=4)
+        return load_vector(b, pointer)
     return masked_load(b, pointer, mask)
 
 
@@ -53,7 +64,7 @@ def store(b: Any, value: Any, pointer: Any, mask: Any, around: Any = None, ahead
     Then all vectors are whole. Else the place `ahead` elements on is fetched, if there is one.
     """
     if around is None and mask is None:
-        b.store(value, b.bitcast(pointer, VECTOR.as_pointer()), align=4)
+        store_vector(b, value, pointer)
     elif around is None:
         masked_store(b, value, pointer, mask)
     else:
@@ -78,34 +89,23 @@ def reach(b: Any, offsets: list[Any], count: Any) -> Any:
     return b.select(b.icmp_signed("<", left, most), left, most)
 
 
-def _masked_taps(b: Any, kind: str, result: ir.Type, parameters: list[ir.Type]) -> Any:
-    name = f"llvm.masked.{kind}.v{LANES}i8.p0"
-    return cgutils.get_or_insert_function(b.module, ir.FunctionType(result, parameters), name)
-
-
 def load_taps(b: Any, pointer: Any, mask: Any) -> Any:
     """As `load`, of bytes."""
-    address = b.bitcast(pointer, _STORED_TAPS.as_pointer())
     if mask is None:
-        return b.load(address, align=1)
-    function = _masked_taps(b, "load", _STORED_TAPS, [address.type, i32, mask.type, _STORED_TAPS])
-    return b.call(function, [address, ir.Constant(i32, 1), mask, ir.Constant(_STORED_TAPS, [0] * LANES)])
+        return b.load(b.bitcast(pointer, _STORED_TAPS.as_pointer()), align=1)
+    return masked_load(b, pointer, mask, _STORED_TAPS, align=1)
 
 
 def store_taps(b: Any, values: list[Any], pointer: Any, mask: Any, around: Any) -> None:
     """As `store`, of the bytes of vectors that lie one behind the other; only WIDE ones pass `around` the caches."""
     if mask is not None:
-        address = b.bitcast(pointer, _STORED_TAPS.as_pointer())
-        function = _masked_taps(b, "store", ir.VoidType(), [_STORED_TAPS, address.type, i32, mask.type])
-        b.call(function, [values[0], address, ir.Constant(i32, 1), mask])
+        masked_store(b, values[0], pointer, mask, align=1)
         return
     while len(values) > 1:
         both = ir.Constant(ir.VectorType(i32, 2 * values[0].type.count), list(range(2 * values[0].type.count)))
         values = [b.shuffle_vector(*pair, both) for pair in zip(values[::2], values[1::2], strict=True)]
-    address = b.bitcast(pointer, values[0].type.as_pointer())
     with b.if_else(around) as (streaming, ordinary):
         with streaming:
-            stored = b.store(values[0], address, align=values[0].type.count)
-            stored.set_metadata("nontemporal", b.module.add_metadata([ir.Constant(i32, 1)]))
+            streaming_store(b, values[0], pointer, align=values[0].type.count)
         with ordinary:
-            b.store(values[0], address, align=1)
+            b.store(values[0], b.bitcast(pointer, values[0].type.as_pointer()), align=1)

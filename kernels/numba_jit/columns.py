@@ -16,8 +16,8 @@ from numba.extending import intrinsic
 
 from .compiler import inline
 from .memory import at, at_most, copy
-from .simd import LANES, VECTOR, constant, zero
-from .vector import LINE, add_in_double, partial_load, prefetch, vector
+from .simd import LANES, LINE, VECTOR, constant, load_vector, zero
+from .vector import add_in_double, partial_load, prefetch, vector
 
 WIDTH = 256  # the most columns handled at a time
 GROUP = 4 * LANES  # columns whose sums stay in registers
@@ -100,7 +100,7 @@ def load_group(typingctx, line, count, masked, default):  # type: ignore[no-unty
                 parts = [partial_load(b, *each) for each in zip(places, counts, defaults, strict=True)]
                 from_parts = b.block
             with otherwise:
-                wholes = [b.load(b.bitcast(place, VECTOR.as_pointer()), align=4) for place in places]
+                wholes = [load_vector(b, place) for place in places]
                 from_wholes = b.block
         loaded = []
         for part, whole in zip(parts, wholes, strict=True):

@@ -16,21 +16,23 @@ from ..fused import NO_ACTIVATION
 from .fusion import add_to_doubles, bounds
 from .simd import (
     LANES,
+    LINE,
     MASK,
     VECTOR,
     Accumulator,
     constant,
     fma,
     i1,
+    load_vector,
     masked_load,
     masked_store,
     prefetch,
     splat,
+    store_vector,
     streaming_store,
     zero,
 )
 
-LINE = 16  # floats of a cache line
 SCALARISED = 4  # lanes of processors without masked loads
 _NONE = ir.Constant(MASK, [0] * LANES)
 
@@ -72,7 +74,7 @@ def _load(b: Any, pointer: Any, mask: Any) -> Any:
     whole = b.icmp_unsigned("==", b.bitcast(mask, bits), ir.Constant(bits, -1))
     with b.if_else(whole) as (all_lanes, some_lanes):
         with all_lanes:
-            result.set(b.load(b.bitcast(pointer, VECTOR.as_pointer()), align=4))
+            result.set(load_vector(b, pointer))
         with some_lanes:
             result.set(masked_load(b, pointer, mask))
     return result.get()
@@ -172,7 +174,7 @@ class _Memory:
         b = self.b
         with b.if_else(self.whole) as (whole, tail):  # masked stores take many times longer on some processors
             with whole:
-                b.store(value, b.bitcast(address, VECTOR.as_pointer()), align=4)
+                store_vector(b, value, address)
             with tail:
                 masked_store(b, value, address, self.mask)
 

@@ -11,9 +11,10 @@ from .compiler import inline, kernel
 from .exponential import ZERO
 from .fusion import finish_forward, finish_gradient, load_gradients, load_pixels
 from .memory import at, at_most, copy, doubles, fill, number, streams
+from .simd import LINE
 from .tiles import ACCUMULATE, ADD_BIAS, ASK_LATER, STORE
 from .transpose import copy_rows, transpose
-from .window_gemm import LINE, Later, Panels, Rows, Store, Windows, window_gemm
+from .window_gemm import Later, Panels, Rows, Store, Windows, window_gemm
 
 DEEP = 2048  # rows of a panel: 256 KB
 

@@ -12,9 +12,10 @@ from .direct import sparse, stage_windows
 from .exponential import ZERO
 from .fusion import load_gradients
 from .memory import at, at_most, fill
+from .simd import LINE
 from .tiles import ACCUMULATE, ASK_ALL, STORE
 from .transpose import add_rows, transpose
-from .window_gemm import LINE, Later, Panels, Rows, Store, Windows, few_rows, few_rows_gemm, window_gemm
+from .window_gemm import Later, Panels, Rows, Store, Windows, few_rows, few_rows_gemm, window_gemm
 
 
 @inline

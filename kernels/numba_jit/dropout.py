@@ -13,8 +13,8 @@ from ..blocking import BLOCK
 from .compiler import kernel
 from .exponential import ZERO
 from .memory import at, at_most, copy, fill, floats, streams
-from .simd import LANES, VECTOR, FloatPointer, constant, splat, streaming_store, zero
-from .vector import AHEAD, LINE, prefetch
+from .simd import LANES, LINE, FloatPointer, constant, load_vector, splat, store_vector, streaming_store, zero
+from .vector import AHEAD, prefetch
 
 # Philox4x32-10: multipliers and key increments.
 MULTIPLIERS, INCREMENTS, ROUNDS = (0xD2511F53, 0xCD9E8D57), (0x9E3779B9, 0xBB67AE85), 10
@@ -71,7 +71,7 @@ def _drop(typingctx, source, target, around, scale, first, stream, key, threshol
             order = [counter + side for counter in range(place // 4, (place + LANES) // 4) for side in (0, COUNTERS)]
             chosen = b.shuffle_vector(*pairs, ir.Constant(ir.VectorType(_i32, LANES // 2), order))
             kept = b.icmp_unsigned(">=", b.bitcast(chosen, ir.VectorType(_i32, LANES)), limit)
-            x = b.load(b.bitcast(b.gep(source, [constant(place)]), VECTOR.as_pointer()), align=4)
+            x = load_vector(b, b.gep(source, [constant(place)]))
             # Not a product with 0: what is dropped is 0 even where x is infinite or NaN.
             results.append((b.select(kept, b.fmul(x, factor), zero()), b.gep(target, [constant(place)])))
         with b.if_else(b.icmp_signed("!=", around, constant(0))) as (streaming, ordinary):
@@ -80,7 +80,7 @@ def _drop(typingctx, source, target, around, scale, first, stream, key, threshol
                     streaming_store(b, value, place)
             with ordinary:
                 for value, place in results:
-                    b.store(value, b.bitcast(place, VECTOR.as_pointer()), align=4)
+                    store_vector(b, value, place)
         return context.get_dummy_value()
 
     numbers = (types.int64, types.float32, types.int64, types.uint64, types.uint64, types.uint64)

@@ -9,7 +9,8 @@ from ..blocking import BLOCK
 from .compiler import inline
 from .exponential import ZERO
 from .memory import at, at_most, streams
-from .vector import AHEAD, LANES, LINE, load, load_part, prefetch, put, store_part
+from .simd import LINE
+from .vector import AHEAD, LANES, load, load_part, prefetch, put, store_part
 
 
 @inline

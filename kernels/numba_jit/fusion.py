@@ -101,18 +101,10 @@ def load_gradients(typingctx, dy, z, target, pixels, channels, slope, factor, of
     return types.void(F, F, F, L, L, F, F, F), codegen
 
 
-def _masked_doubles(b: Any, kind: str, result: ir.Type, parameters: list[ir.Type]) -> Any:
-    name = f"llvm.masked.{kind}.v{LANES}f64.p0"
-    return cgutils.get_or_insert_function(b.module, ir.FunctionType(result, parameters), name)
-
-
 def add_to_doubles(b: Any, total: Any, place: Any, mask: Any) -> None:
     """Add a vector of float32 to as many doubles."""
-    address, i32 = b.bitcast(place, _DOUBLES.as_pointer()), ir.IntType(32)
-    load = _masked_doubles(b, "load", _DOUBLES, [address.type, i32, mask.type, _DOUBLES])
-    store = _masked_doubles(b, "store", ir.VoidType(), [_DOUBLES, address.type, i32, mask.type])
-    before = b.call(load, [address, ir.Constant(i32, 8), mask, ir.Constant(_DOUBLES, [0.0] * LANES)])
-    b.call(store, [b.fadd(before, b.fpext(total, _DOUBLES)), address, ir.Constant(i32, 8), mask])
+    before = masked_load(b, place, mask, _DOUBLES, align=8)
+    masked_store(b, b.fadd(before, b.fpext(total, _DOUBLES)), place, mask, align=8)
 
 
 def _add_pixels(b: Any, pixels: Any, code: Callable[[Any], tuple[Any, Any]], places: list[Any], mask: Any) -> None:

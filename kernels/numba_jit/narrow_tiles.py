@@ -8,7 +8,6 @@ from __future__ import annotations
 from functools import reduce
 from typing import Any, NamedTuple
 
-from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -16,14 +15,16 @@ from numba.extending import intrinsic
 from ..blocking import NARROW
 from .simd import (
     LANES,
-    VECTOR,
+    LINE,
     Accumulator,
     FloatPointer,
     constant,
     fma,
     i1,
+    load_vector,
     masked_load,
     masked_store,
+    opaque,
     prefetch,
     splat,
     streaming_store,
@@ -31,7 +32,6 @@ from .simd import (
 )
 
 L = types.int64
-LINE = 16  # floats of a cache line
 AT_ONCE = 2  # pixels of dy that a weight gradient holds
 
 
@@ -45,11 +45,6 @@ def _pixels(b: Any, start: Any, step: Any, count: int) -> list[tuple[Any, Any]]:
 def _broadcast(b: Any, pixel: tuple[Any, Any], offset: Any) -> Any:
     start, distance = pixel
     return splat(b, b.load(b.gep(start, [b.add(offset, distance)])))
-
-
-def _opaque(b: Any, pointer: Any) -> Any:
-    """The same pointer; LLVM does not see that, and keeps no register for each address that follows from it."""
-    return b.asm(ir.FunctionType(pointer.type, [pointer.type]), "", "=r,0", [pointer], False)
 
 
 @intrinsic
@@ -167,8 +162,7 @@ def spread_columns(typingctx, columns, vectors, R, K, a, a_row, step, packed, wi
         with cgutils.for_range(b, R) as r, cgutils.for_range(b, K) as k:
             offset = b.add(b.mul(r.index, a_row), k.index)
             row = b.gep(packed, [b.mul(b.add(b.mul(r.index, K), k.index), constant(several * LANES))])
-            weights = [b.load(b.bitcast(b.gep(row, [constant(j * LANES)]), VECTOR.as_pointer()), align=4)
-                       for j in range(several)]  # fmt: skip
+            weights = [load_vector(b, b.gep(row, [constant(j * LANES)])) for j in range(several)]
             for pixel, of_pixel in zip(pixels, sums, strict=True):
                 element = _broadcast(b, pixel, offset)
                 for weight, total in zip(weights, of_pixel, strict=True):
@@ -258,7 +252,7 @@ def correlate_planes(typingctx, taps, planes, m, images, gradients, totals):  # 
 
         def add(count: int) -> None:
             """Multiply `count` pixels of dy with the pixels of x that they meet, and go on behind them."""
-            gradient, pixels = b.load(gradient_at), [_opaque(b, b.load(source)) for source in sources]
+            gradient, pixels = b.load(gradient_at), [opaque(b, b.load(source)) for source in sources]
             held = []
             for n in range(count):
                 distance = b.mul(dy_pixel, constant(n))

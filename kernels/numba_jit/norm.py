@@ -13,7 +13,8 @@ from .columns import GROUP, WIDTH, add_deviations, add_rows, chunk_rows, fold, r
 from .compiler import inline, kernel
 from .exponential import ONE, ZERO, sqrt
 from .memory import at, at_most, copy, doubles, fill, floats, streams
-from .vector import AHEAD, LANES, LINE, load, load_part, prefetch, put, store_part
+from .simd import LINE
+from .vector import AHEAD, LANES, load, load_part, prefetch, put, store_part
 
 CHUNK = 4096  # elements of a chunk: 16 KB, so that the next one has room in L1 as well
 PARAMETERS = 1024  # columns of a wide row whose constants stay in L1

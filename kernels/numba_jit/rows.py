@@ -12,7 +12,7 @@ from numba.extending import intrinsic
 from .compiler import inline
 from .exponential import INFINITY, ZERO, exp_bounded
 from .memory import at
-from .simd import LANES, VECTOR, FloatPointer, constant, f32, splat, zero
+from .simd import LANES, FloatPointer, constant, f32, load_vector, splat, zero
 from .vector import AHEAD, full, halves, load, load_part, partial_load, prefetch, put, store, store_part, total, where
 from .vector import largest as largest_of
 
@@ -146,7 +146,7 @@ def sum_below(typingctx, top, row, weighted, weight, count):  # type: ignore[no-
             rest = b.srem(count, constant(LANES))
             whole = b.sub(count, rest)
             with cgutils.for_range_slice(b, constant(0), whole, constant(LANES)) as (c, _):
-                add(*(b.load(b.bitcast(b.gep(array, [c]), VECTOR.as_pointer()), align=4) for array in arrays))
+                add(*(load_vector(b, b.gep(array, [c])) for array in arrays))
             ends = zip(arrays, (narrow_top, zero()), strict=False)  # what is put behind a row adds 0
             add(*(partial_load(b, b.gep(array, [whole]), rest, beyond) for array, beyond in ends))
 

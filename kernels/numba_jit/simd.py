@@ -18,6 +18,7 @@ LANES, HAS_FMA = vector_lanes(), has_fma()
 f32, i1, i32, i64 = ir.FloatType(), ir.IntType(1), ir.IntType(32), ir.IntType(64)
 VECTOR, MASK = ir.VectorType(f32, LANES), ir.VectorType(i1, LANES)
 FloatPointer = types.CPointer(types.float32)
+LINE = 16  # float32 of a cache line
 
 
 def constant(number: int) -> ir.Constant:
@@ -50,23 +51,34 @@ def fma(b: Any, factor: Any, other: Any, addend: Any) -> Any:
                   [factor, other, addend])  # fmt: skip
 
 
-def _masked(b: Any, kind: str, result: ir.Type, parameters: list[ir.Type]) -> Any:
-    name = f"llvm.masked.{kind}.v{LANES}f32.p0"
+def load_vector(b: Any, pointer: Any) -> Any:
+    """A whole vector from any place."""
+    return b.load(b.bitcast(pointer, VECTOR.as_pointer()), align=4)
+
+
+def store_vector(b: Any, value: Any, pointer: Any) -> None:
+    """Write a whole vector to any place."""
+    b.store(value, b.bitcast(pointer, VECTOR.as_pointer()), align=4)
+
+
+def _masked(b: Any, action: str, kind: ir.VectorType, result: ir.Type, parameters: list[ir.Type]) -> Any:
+    name = f"llvm.masked.{action}.v{LANES}{kind.element.intrinsic_name}.p0"
     return cgutils.get_or_insert_function(b.module, ir.FunctionType(result, parameters), name)
 
 
-def masked_load(b: Any, pointer: Any, mask: Any) -> Any:
-    """The lanes of `mask` from memory, zeros elsewhere; reads nothing outside the mask."""
-    address = b.bitcast(pointer, VECTOR.as_pointer())
-    function = _masked(b, "load", VECTOR, [address.type, i32, MASK, VECTOR])
-    return b.call(function, [address, ir.Constant(i32, 4), mask, zero()])
+def masked_load(b: Any, pointer: Any, mask: Any, kind: ir.VectorType = VECTOR, align: int = 4) -> Any:
+    """The lanes of `mask` from memory, zeros elsewhere; reads nothing outside. `align` is an element's size."""
+    address = b.bitcast(pointer, kind.as_pointer())
+    function = _masked(b, "load", kind, kind, [address.type, i32, MASK, kind])
+    return b.call(function, [address, ir.Constant(i32, align), mask, ir.Constant(kind, [0] * LANES)])
 
 
-def masked_store(b: Any, value: Any, pointer: Any, mask: Any) -> None:
-    """Write the lanes of `mask`; touches nothing outside the mask."""
-    address = b.bitcast(pointer, VECTOR.as_pointer())
-    function = _masked(b, "store", ir.VoidType(), [VECTOR, address.type, i32, MASK])
-    b.call(function, [value, address, ir.Constant(i32, 4), mask])
+def masked_store(b: Any, value: Any, pointer: Any, mask: Any, align: int = 4) -> None:
+    """Write the lanes of `mask`; touches nothing outside the mask. `align` is an element's size."""
+    kind = value.type
+    address = b.bitcast(pointer, kind.as_pointer())
+    function = _masked(b, "store", kind, ir.VoidType(), [kind, address.type, i32, MASK])
+    b.call(function, [value, address, ir.Constant(i32, align), mask])
 
 
 class Accumulator:
@@ -83,10 +95,14 @@ class Accumulator:
         self.b.store(value, self.slot)
 
 
-def streaming_store(b: Any, value: Any, pointer: Any) -> None:
-    """Write a whole vector to an aligned place around the caches, so that its line is not read first."""
-    instruction = b.store(value, b.bitcast(pointer, VECTOR.as_pointer()))
-    instruction.align = 4 * LANES
+def opaque(b: Any, pointer: Any) -> Any:
+    """The same pointer; LLVM does not see that, and keeps no register for each address that follows from it."""
+    return b.asm(ir.FunctionType(pointer.type, [pointer.type]), "", "=r,0", [pointer], False)
+
+
+def streaming_store(b: Any, value: Any, pointer: Any, align: int = 4 * LANES) -> None:
+    """Write a whole vector to a place aligned to its size around the caches, so that its line is not read first."""
+    instruction = b.store(value, b.bitcast(pointer, value.type.as_pointer()), align=align)
     instruction.set_metadata("nontemporal", b.module.add_metadata([ir.Constant(i32, 1)]))
 
 

@@ -14,10 +14,10 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
-from .simd import LANES, MASK, VECTOR, masked_load, masked_store, splat, streaming_store
+from . import simd
+from .simd import LANES, MASK, VECTOR, load_vector, masked_load, masked_store, splat, store_vector, streaming_store
 from .simd import i32 as _i32
 
-LINE = 16  # float32 of a cache line
 AHEAD = 2048  # float32 between what a stream reads and what it fetches: the hardware's own prefetch ends with a page
 
 
@@ -112,7 +112,7 @@ def load(typingctx, pointer):  # type: ignore[no-untyped-def]
     """The vector at a pointer."""
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return builder.load(builder.bitcast(values[0], VECTOR.as_pointer()), align=4)
+        return load_vector(builder, values[0])
 
     return vector(pointer), codegen
 
@@ -122,7 +122,7 @@ def store(typingctx, pointer, value):  # type: ignore[no-untyped-def]
     """Write a vector to a pointer."""
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        builder.store(values[1], builder.bitcast(values[0], VECTOR.as_pointer()), align=4)
+        store_vector(builder, values[1], values[0])
         return context.get_dummy_value()
 
     return types.none(pointer, vector), codegen
@@ -138,7 +138,7 @@ def put(typingctx, pointer, value, around):  # type: ignore[no-untyped-def]
             with streaming:
                 streaming_store(builder, value, pointer)
             with ordinary:
-                builder.store(value, builder.bitcast(pointer, VECTOR.as_pointer()), align=4)
+                store_vector(builder, value, pointer)
         return context.get_dummy_value()
 
     return types.none(pointer, vector, types.int64), codegen
@@ -182,11 +182,7 @@ def prefetch(typingctx, pointer):  # type: ignore[no-untyped-def]
     """Fetch the cache line at a pointer, which may lie outside any array: it is only a hint."""
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        kind = ir.IntType(8).as_pointer()
-        name = ir.FunctionType(ir.VoidType(), [kind, _i32, _i32, _i32])
-        hint = builder.module.globals.get("llvm.prefetch.p0") or ir.Function(builder.module, name, "llvm.prefetch.p0")
-        read, near, data = (ir.Constant(_i32, number) for number in (0, 3, 1))
-        builder.call(hint, [builder.bitcast(values[0], kind), read, near, data])
+        simd.prefetch(builder, values[0])
         return context.get_dummy_value()
 
     return types.none(pointer), codegen

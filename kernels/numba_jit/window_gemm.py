@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from ..blocking import PANEL
 from .compiler import inline
 from .memory import at, at_most, number
-from .simd import LANES
+from .simd import LANES, LINE
 from .tiles import (
     ASK_ALL,
     ASK_B,
@@ -25,8 +25,6 @@ from .tiles import (
     WINDOW_ROWS,
     window_tile,
 )
-
-LINE = 16  # floats of a cache line
 
 
 class Windows(NamedTuple):

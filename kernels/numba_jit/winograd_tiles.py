@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
@@ -13,7 +12,21 @@ from ..blocking import PANEL
 from ..winograd import OUTPUT, SHORT
 from .compiler import inline
 from .memory import at, at_most
-from .simd import LANES, VECTOR, FloatPointer, constant, fma, i1, i64, prefetch, splat, zero
+from .simd import (
+    LANES,
+    VECTOR,
+    FloatPointer,
+    constant,
+    fma,
+    i1,
+    i64,
+    load_vector,
+    opaque,
+    prefetch,
+    splat,
+    store_vector,
+    zero,
+)
 
 LONG, TALL, MIDDLE = (24, 12, 8) if LANES == 16 else (SHORT, SHORT, SHORT)
 """Rows of the larger register tiles of a product; LONG where they are one vector wide."""
@@ -58,7 +71,7 @@ def _tile(typingctx, rows, vectors, asks, depth, a, a_row, a_depth, b, c, add): 
             if asks.literal_value:
                 ahead = builder.mul(builder.sub(depth, count), constant(tile_rows))
                 prefetch(builder, builder.gep(following_rows, [ahead]))
-            b_vectors = [_load(builder, builder.gep(b_at, [constant(j * LANES)])) for j in range(tile_vectors)]
+            b_vectors = [load_vector(builder, builder.gep(b_at, [constant(j * LANES)])) for j in range(tile_vectors)]
             results = []
             for i in range(tile_rows):
                 scalar = splat(builder, builder.load(builder.gep(a_at[i // 4], [steps[i % 4]])))
@@ -84,25 +97,15 @@ def _tile(typingctx, rows, vectors, asks, depth, a, a_row, a_depth, b, c, add): 
             with then:
                 for target, final in zip(targets, finals, strict=True):
                     for pointer, value in zip(target, final, strict=True):
-                        _store(builder, builder.fadd(_load(builder, pointer), value), pointer)
+                        store_vector(builder, builder.fadd(load_vector(builder, pointer), value), pointer)
             with otherwise:
                 for target, final in zip(targets, finals, strict=True):
                     for pointer, value in zip(target, final, strict=True):
-                        _store(builder, value, pointer)
+                        store_vector(builder, value, pointer)
         return context.get_dummy_value()
 
     L = types.int64
     return types.void(rows, vectors, asks, L, FloatPointer, L, L, FloatPointer, FloatPointer, L), codegen
-
-
-def _load(builder: Any, pointer: Any) -> Any:
-    value = builder.load(builder.bitcast(pointer, VECTOR.as_pointer()))
-    value.align = 4
-    return value
-
-
-def _store(builder: Any, value: Any, pointer: Any) -> None:
-    builder.store(value, builder.bitcast(pointer, VECTOR.as_pointer())).align = 4
 
 
 def behind(b: Any, pointer: Any, elements: Any) -> Any:
@@ -110,8 +113,7 @@ def behind(b: Any, pointer: Any, elements: Any) -> Any:
 
     Else it would keep each of some 36 pointers of a tile on the stack and step them from tile to tile.
     """
-    moved = b.gep(pointer, [elements])
-    return b.asm(ir.FunctionType(moved.type, [moved.type]), "", "=r,0", [moved], False)
+    return opaque(b, b.gep(pointer, [elements]))
 
 
 class Square:

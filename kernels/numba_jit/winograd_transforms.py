@@ -24,9 +24,11 @@ from .simd import (
     constant,
     fma,
     i32,
+    load_vector,
     masked_load,
     masked_store,
     prefetch,
+    store_vector,
     streaming_store,
     tail_mask,
 )
@@ -138,13 +140,12 @@ def _swapped(element: Any, j: int, i: int) -> _Vector:
 
 
 def _load(b: Any, pointer: Any) -> _Vector:
-    value = b.load(b.bitcast(pointer, VECTOR.as_pointer()))
-    value.align = 4
+    value = load_vector(b, pointer)
     return _Vector(b, value)
 
 
 def _store(b: Any, vector: _Vector, pointer: Any) -> None:
-    b.store(vector.value, b.bitcast(pointer, VECTOR.as_pointer())).align = 4
+    store_vector(b, vector.value, pointer)
 
 
 def _vectors(b: Any, channels: Any) -> Any:
