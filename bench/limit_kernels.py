@@ -121,7 +121,7 @@ def bound(
     addresses = [arrays[array.name].ctypes.data for array in layout.arrays]
     block = np.array(addresses + layout.numbers(sizes, attributes), np.int64)
     address = load(compile_object(function, op, "default"))
-    nodes = np.array([[address, block.ctypes.data, 0, stage.tasks(sizes)]], np.int64)
+    nodes = np.array([[address, block.ctypes.data, 0, stage.tasks(sizes), 0]], np.int64)
     memory = block, dict(arrays)
 
     def call() -> None:

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 
-from .operation import Operation
+from .operation import Operation, Sizes
 
 BACKENDS = ("numba", "cython", "reference")
 
@@ -63,6 +64,13 @@ def backend(name: str) -> Iterator[None]:
 def reference_function(op: Operation) -> Callable[..., None]:
     """The NumPy function that specifies `op`."""
     return getattr(import_module(f".reference.{op.module}", __package__), op.name)
+
+
+def has_kernels(op: Operation, sizes: Sizes, backend: str) -> bool:
+    """Whether a compiled backend has an algorithm for an operation of these sizes."""
+    if backend == "numba" and find_spec("numba") is None:
+        return False
+    return bool(op.suitable(sizes, backend))
 
 
 @cache

@@ -55,7 +55,7 @@ class Binding:
     def nodes(self, backend: str) -> np.ndarray:
         """The executor's nodes of all stages, where the argument blocks' address and length are filled in later."""
         address = (kernel_address(self.op.name, self.algorithm, stage, backend) for stage, _ in self.tasks)
-        return np.array([(kernel, 0, 0, tasks) for kernel, (_, tasks) in zip(address, self.tasks, strict=True)],
+        return np.array([(kernel, 0, 0, tasks, 0) for kernel, (_, tasks) in zip(address, self.tasks, strict=True)],
                         np.int64)  # fmt: skip
 
     @lru_cache(maxsize=KEPT)  # noqa: B019

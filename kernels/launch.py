@@ -62,6 +62,35 @@ def floating_dtype(op: Operation, arrays: Mapping[str, np.ndarray], backend: str
     return DTYPES["float"]
 
 
+def prepare(
+    name: str,
+    arrays: Mapping[str, np.ndarray],
+    attributes: Mapping[str, Any],
+    outputs: Mapping[str, np.ndarray] | None,
+    backend: str,
+    allocate: Allocate = _empty,
+    algorithm: str | None = None,
+) -> tuple[Binding, dict[str, np.ndarray]]:
+    """Check what an operation is given, and allocate the outputs that are missing; see `run`."""
+    binding = bind(name, arrays, attributes, algorithm)
+    op = binding.op
+    floating = floating_dtype(op, arrays, backend)
+    for array in op.inputs:
+        _check(op, array, arrays[array.name], floating, writable=False)
+    for array in op.updates:
+        _check(op, array, arrays[array.name], floating, writable=True)
+    results = {}
+    for array, shape in binding.outputs:
+        given = None if outputs is None else outputs.get(array.name)
+        if given is None:
+            given = allocate(array.name, shape, floating if array.dtype == "float" else DTYPES[array.dtype])
+        _check(op, array, given, floating, writable=True)
+        if given.shape != shape:
+            raise ValueError(f"{op.name}: {array.name} has shape {given.shape}, expected {shape}")
+        results[array.name] = given
+    return binding, results
+
+
 def run(
     name: str,
     arrays: Mapping[str, np.ndarray],
@@ -88,22 +117,8 @@ def run(
     TypeError, ValueError : arrays that contradict the declaration; the message names operation and array.
     """
     backend = backend or current_backend()
-    binding = bind(name, arrays, attributes, algorithm)
+    binding, results = prepare(name, arrays, attributes, outputs, backend, allocate, algorithm)
     op = binding.op
-    floating = floating_dtype(op, arrays, backend)
-    for array in op.inputs:
-        _check(op, array, arrays[array.name], floating, writable=False)
-    for array in op.updates:
-        _check(op, array, arrays[array.name], floating, writable=True)
-    results = {}
-    for array, shape in binding.outputs:
-        given = None if outputs is None else outputs.get(array.name)
-        if given is None:
-            given = allocate(array.name, shape, floating if array.dtype == "float" else DTYPES[array.dtype])
-        _check(op, array, given, floating, writable=True)
-        if given.shape != shape:
-            raise ValueError(f"{op.name}: {array.name} has shape {given.shape}, expected {shape}")
-        results[array.name] = given
     memory = {**arrays, **results}
     if backend == "reference":
         with _single_threaded_blas():

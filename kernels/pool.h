@@ -8,7 +8,17 @@
 #ifndef NNFAST_POOL_H
 #define NNFAST_POOL_H
 
+#include <math.h>
 #include <stdint.h>
+
+#ifdef _WIN32
+#ifndef WIN32_LEAN_AND_MEAN
+#define WIN32_LEAN_AND_MEAN
+#endif
+#include <windows.h>
+#else
+#include <time.h>
+#endif
 
 #if defined(__x86_64__) || defined(_M_X64)
 #include <xmmintrin.h>
@@ -16,19 +26,88 @@
 
 typedef void (*kernel_t)(const int64_t *args, int64_t begin, int64_t end);
 
-typedef struct {
+typedef struct { /* runtime.pyx describes the fields */
     kernel_t kernel;
     const int64_t *args; /* worker t reads the block at args + t * stride, where its own scratch is named */
     int64_t stride;
     int64_t tasks;
+    int64_t flags;
 } node_t;
 
+#define NODE_FIELDS ((int64_t)(sizeof(node_t) / sizeof(int64_t)))
+#define JOINED ((int64_t)1)
+
+#define LINES 128 /* bytes */
+
 typedef struct { /* each counter on two cache lines of its own, for prefetchers fetch pairs */
-    int64_t next;
-    char next_line[120];
-    int64_t ended;
-    char ended_line[120];
+    int64_t next; /* of a guard: what was decided */
+    char next_line[LINES - 8];
+    int64_t ended; /* tasks of the whole group, in the counter of its last node */
+    char ended_line[LINES - 8];
 } counter_t;
+
+typedef struct {
+    const node_t *nodes;
+    int64_t count;
+    int64_t threads;
+    counter_t *counters;
+    double *times; /* begin and end of each node, or 0 */
+} plan_t;
+
+/* Where counters begin in memory that has room for one more. */
+static inline counter_t *place_counters(void *memory) {
+    return (counter_t *)(((uintptr_t)memory + LINES - 1) / LINES * LINES);
+}
+
+/* ------------------------------------------------------------ groups and guards */
+
+static inline int64_t tasks_of(const node_t *node) { return node->kernel && node->tasks > 0 ? node->tasks : 0; }
+
+/* Where the group that begins at node `first` ends, and how many tasks it has. */
+static inline int64_t group_end(const plan_t *plan, int64_t first, int64_t *tasks) {
+    int64_t i = first, joined = 1;
+    *tasks = 0;
+    for (; joined && i < plan->count; i++) {
+        const node_t *node = &plan->nodes[i];
+        *tasks += tasks_of(node);
+        joined = 0;
+    }
+    return i;
+}
+
+/* The tasks of the largest group: more threads than that have nothing to do. */
+static int64_t most_tasks(const plan_t *plan) {
+    int64_t most = 0, tasks;
+    for (int64_t i = 0; i < plan->count;) {
+        i = group_end(plan, i, &tasks);
+        if (tasks > most) most = tasks;
+    }
+    return most;
+}
+
+static inline int guard_finite(const node_t *guard) { return isfinite(*(const double *)guard->args) != 0; }
+
+/* Seconds on the clock of Python's time.perf_counter, rounded as there. */
+static inline double seconds(void) {
+#if defined(_WIN32)
+    LARGE_INTEGER ticks, rate;
+    QueryPerformanceCounter(&ticks);
+    QueryPerformanceFrequency(&rate);
+    return (double)ticks.QuadPart / (double)rate.QuadPart;
+#elif defined(__APPLE__)
+    return (double)clock_gettime_nsec_np(CLOCK_UPTIME_RAW) / 1e9;
+#else
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)((int64_t)now.tv_sec * 1000000000 + now.tv_nsec) / 1e9;
+#endif
+}
+
+/* Note that node `i` began at *begin and ends now, when the next one begins. */
+static inline void note_time(const plan_t *plan, int64_t i, double *begin) {
+    plan->times[2 * i] = *begin;
+    plan->times[2 * i + 1] = *begin = seconds();
+}
 
 /* ------------------------------------------------------------ floating-point state */
 
@@ -55,20 +134,29 @@ static inline void restore_state(uint64_t before) { (void)before; }
 
 /* ------------------------------------------------------------ one thread */
 
-static void run_serial(const node_t *nodes, int64_t count) {
+/* The number of the guard that stopped the plan, or of all nodes. */
+static int64_t run_serial(const plan_t *plan) {
     uint64_t state = flush_denormals();
-    for (int64_t i = 0; i < count; i++)
-        if (nodes[i].tasks > 0) nodes[i].kernel(nodes[i].args, 0, nodes[i].tasks);
+    double begin = plan->times ? seconds() : 0;
+    int64_t i = 0;
+    for (; i < plan->count; i++) {
+        const node_t *node = &plan->nodes[i];
+        int stop = !node->kernel && !guard_finite(node);
+        if (tasks_of(node)) node->kernel(node->args, 0, node->tasks);
+        if (plan->times) note_time(plan, i, &begin);
+        if (stop) break;
+    }
     restore_state(state);
+    return i;
 }
 
 #if defined(NNFAST_NO_THREADS) || defined(_WIN32)
 
 #define NNFAST_THREADED 0
 
-static int run_parallel(const node_t *nodes, int64_t count, counter_t *counters, int64_t threads) {
-    (void)nodes, (void)count, (void)counters, (void)threads;
-    return 0;
+static int64_t run_parallel(const plan_t *plan) {
+    (void)plan;
+    return -1;
 }
 
 #else
@@ -89,10 +177,7 @@ static struct {
     int64_t taken;  /* 1 while a plan has the workers */
     int64_t plans;  /* counts the plans that were opened: workers wait for it to change */
     int64_t inside; /* OPEN while workers may enter the plan, plus the number of those inside */
-    const node_t *nodes;
-    int64_t count;
-    counter_t *counters;
-    int64_t threads;
+    const plan_t *plan;
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
 
 #define OPEN ((int64_t)1 << 32)
@@ -106,28 +191,52 @@ static inline void pause_once(int64_t round) {
     if (round % 64 == 63) sched_yield(); /* others may need this core, among them the one that is waited for */
 }
 
-/* Take tasks of one node until none is left. */
-static void run_tasks(const node_t *node, counter_t *counter, int64_t worker, int64_t threads) {
+/* Take tasks of one node until none is left; how many it were. */
+static inline int64_t run_tasks(const node_t *node, int64_t *next, int64_t worker, int64_t threads) {
     const int64_t *args = node->args + worker * node->stride;
+    int64_t tasks = tasks_of(node);
     /* Take several tasks at a time where there are very many, so that the counter is never the bottleneck. */
-    int64_t grain = node->tasks / (threads * 64);
+    int64_t grain = tasks / (threads * 64);
     if (grain < 1) grain = 1;
-    while (__atomic_load_n(&counter->next, __ATOMIC_RELAXED) < node->tasks) {
-        int64_t begin = __atomic_fetch_add(&counter->next, grain, __ATOMIC_RELAXED);
-        if (begin >= node->tasks) break;
-        int64_t end = begin + grain < node->tasks ? begin + grain : node->tasks;
+    int64_t done = 0;
+    while (__atomic_load_n(next, __ATOMIC_RELAXED) < tasks) {
+        int64_t begin = __atomic_fetch_add(next, grain, __ATOMIC_RELAXED);
+        if (begin >= tasks) break;
+        int64_t end = begin + grain < tasks ? begin + grain : tasks;
         node->kernel(args, begin, end);
-        __atomic_fetch_add(&counter->ended, end - begin, __ATOMIC_ACQ_REL);
+        done += end - begin;
     }
+    return done;
 }
 
-/* All nodes in order; a node starts when all tasks of the one before have ended, on whatever thread. */
-static void run_nodes(const node_t *nodes, int64_t count, counter_t *counters, int64_t worker, int64_t threads) {
-    for (int64_t i = 0; i < count; i++) {
-        run_tasks(&nodes[i], &counters[i], worker, threads);
-        for (int64_t round = 0; __atomic_load_n(&counters[i].ended, __ATOMIC_ACQUIRE) < nodes[i].tasks; round++)
-            pause_once(round);
+/* Whether a guard stops the plan. The first worker here decides for all: nodes behind may use the number's memory. */
+static int guard_stops(const node_t *guard, int64_t *decided) {
+    enum { UNDECIDED, PASS, STOP };
+    int64_t decision = __atomic_load_n(decided, __ATOMIC_ACQUIRE);
+    if (decision == UNDECIDED) {
+        int64_t own = guard_finite(guard) ? PASS : STOP;
+        if (__atomic_compare_exchange_n(decided, &decision, own, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) decision = own;
     }
+    return decision == STOP;
+}
+
+/* All groups in order; one starts when all tasks of the one before have ended, on whatever thread. */
+static int64_t run_nodes(const plan_t *plan, int64_t worker) {
+    const node_t *nodes = plan->nodes;
+    counter_t *counters = plan->counters;
+    double begin = plan->times ? seconds() : 0;
+    for (int64_t i = 0, tasks; i < plan->count;) {
+        int64_t end = group_end(plan, i, &tasks), last = end - 1;
+        int64_t *ended = &counters[last].ended;
+        int64_t done = 0; /* added once, for each addition takes the cache line from the other cores */
+        for (; i < end; i++) done += run_tasks(&nodes[i], &counters[i].next, worker, plan->threads);
+        if (done) __atomic_fetch_add(ended, done, __ATOMIC_ACQ_REL);
+        for (int64_t round = 0; __atomic_load_n(ended, __ATOMIC_ACQUIRE) < tasks; round++) pause_once(round);
+        int stop = !nodes[last].kernel && guard_stops(&nodes[last], &counters[last].next);
+        if (plan->times && worker == 0) note_time(plan, last, &begin);
+        if (stop) return last;
+    }
+    return plan->count;
 }
 
 /* Enter the open plan, if there is one, help, and leave. */
@@ -136,7 +245,7 @@ static void help(int64_t worker) {
     do {
         if (!(inside & OPEN)) return;
     } while (!__atomic_compare_exchange_n(&pool.inside, &inside, inside + 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
-    if (worker < pool.threads) run_nodes(pool.nodes, pool.count, pool.counters, worker, pool.threads);
+    if (worker < pool.plan->threads) run_nodes(pool.plan, worker);
     __atomic_fetch_sub(&pool.inside, 1, __ATOMIC_ACQ_REL);
 }
 
@@ -175,11 +284,12 @@ static void make_workers(int64_t wanted) {
     pthread_mutex_unlock(&pool.lock);
 }
 
-/* Run the nodes with the workers' help; 0 if another plan has them. */
-static int run_parallel(const node_t *nodes, int64_t count, counter_t *counters, int64_t threads) {
-    if (__atomic_exchange_n(&pool.taken, 1, __ATOMIC_ACQUIRE)) return 0;
-    if (pool.workers < threads - 1) make_workers(threads - 1);
-    pool.nodes = nodes, pool.count = count, pool.counters = counters, pool.threads = threads;
+/* What `run_serial` does, with the workers' help; -1 if another plan has them. */
+static int64_t run_parallel(const plan_t *plan) {
+    if (__atomic_exchange_n(&pool.taken, 1, __ATOMIC_ACQUIRE)) return -1;
+    if (pool.workers < plan->threads - 1) make_workers(plan->threads - 1);
+    for (int64_t i = 0; i < plan->count; i++) plan->counters[i].next = plan->counters[i].ended = 0;
+    pool.plan = plan;
     __atomic_store_n(&pool.inside, OPEN, __ATOMIC_RELEASE);
     __atomic_fetch_add(&pool.plans, 1, __ATOMIC_SEQ_CST);
     if (__atomic_load_n(&pool.sleeping, __ATOMIC_SEQ_CST)) {
@@ -188,12 +298,12 @@ static int run_parallel(const node_t *nodes, int64_t count, counter_t *counters,
         pthread_mutex_unlock(&pool.lock);
     }
     uint64_t state = flush_denormals();
-    run_nodes(nodes, count, counters, 0, threads);
+    int64_t ran = run_nodes(plan, 0);
     restore_state(state);
     __atomic_fetch_and(&pool.inside, ~OPEN, __ATOMIC_ACQ_REL);
     for (int64_t round = 0; __atomic_load_n(&pool.inside, __ATOMIC_ACQUIRE); round++) pause_once(round);
     __atomic_store_n(&pool.taken, 0, __ATOMIC_RELEASE);
-    return 1;
+    return ran;
 }
 
 #endif

@@ -5,6 +5,23 @@ A plan is a list of nodes; a node is a kernel, its argument block and a number o
 tasks from a node's counter until none is left, and go on to the next node when all of its tasks have ended. The GIL is
 released once for the whole list. Which thread runs a task never shows in the result.
 
+A node is a row of `NODE_FIELDS` numbers of 64 bits:
+
+======  ================================================================================================
+kernel  its address, called as ``kernel(args, begin, end)`` for tasks ``begin`` to ``end``; 0: a guard
+args    the argument block's address; of a guard, the address of one float64
+stride  numbers from one worker's argument block to the next worker's; 0: one block for all
+tasks   how many; a guard has none
+flags   `JOINED` or 0
+======  ================================================================================================
+
+``JOINED``: the node after this one does not depend on it, and may start before it has ended. Joined nodes in a row and
+the first node behind them without the flag are a group, with a barrier at its end alone. A worker runs one task at a
+time, so the nodes of a group may share scratch, but no other memory that one of them writes.
+
+A guard is the last node of its group, whatever its flags. When the group has ended, the plan stops there if the guard's
+number is infinite or NaN: nothing behind it runs. Nodes behind it may write the number.
+
 Kernels flush denormal numbers to zero, for a denormal costs a hundred times a normal number; the caller's
 floating-point state is as it was afterwards. After `fork` a child runs on one thread, for the workers did not survive.
 Any number of Python threads may run plans at the same time. `pool.h` holds the threads themselves; a build without them
@@ -14,22 +31,35 @@ import os
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport free, malloc
 
 cdef extern from "pool.h":
     ctypedef struct node_t:
-        int64_t tasks
+        pass
     ctypedef struct counter_t:
         pass
-    void run_serial(const node_t *nodes, int64_t count) noexcept nogil
-    bint run_parallel(const node_t *nodes, int64_t count, counter_t *counters, int64_t threads) noexcept nogil
+    ctypedef struct plan_t:
+        const node_t *nodes
+        int64_t count
+        int64_t threads
+        counter_t *counters
+        double *times
+    counter_t *place_counters(void *memory) noexcept nogil
+    int64_t most_tasks(const plan_t *plan) noexcept nogil
+    int64_t run_serial(const plan_t *plan) noexcept nogil
+    int64_t run_parallel(const plan_t *plan) noexcept nogil
+    int64_t C_NODE_FIELDS "NODE_FIELDS"
+    int64_t C_JOINED "JOINED"
     bint NNFAST_THREADED
 
 threaded = bool(NNFAST_THREADED)
 """Whether this build can use more than one thread."""
 
-NODE_FIELDS = 4
-"""Fields of a node: kernel address, argument block address, block length per worker (0: one for all), tasks."""
+NODE_FIELDS = C_NODE_FIELDS
+"""Fields of a node: kernel, args, stride, tasks, flags."""
+
+JOINED = C_JOINED
+"""Flag of a node that the next one does not depend on."""
 
 cdef bint forked = False
 
@@ -43,7 +73,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-def usable_threads(int64_t threads):
+cpdef int64_t usable_threads(int64_t threads) noexcept:
     """How many of `threads` a plan started here would use: one in a forked child or in a build without threads."""
     return 1 if forked or not NNFAST_THREADED else threads
 
@@ -59,33 +89,59 @@ def addresses(arrays):
     return found
 
 
-def run(const int64_t[:, ::1] nodes, int64_t threads):
+cpdef int64_t counter_bytes(int64_t count) noexcept:
+    """How much memory `run` needs for the counters of `count` nodes: one counter more, to begin at a cache line."""
+    return (count + 1) * <int64_t> sizeof(counter_t)
+
+
+def run(const int64_t[:, ::1] nodes, int64_t threads, double[:, ::1] times=None, unsigned char[::1] counters=None):
     """Run nodes, rows of `NODE_FIELDS` numbers, on `threads` threads. The arrays they name must stay alive.
+
+    Parameters
+    ----------
+    nodes : int64 (nodes, NODE_FIELDS).
+    threads : how many at most, the caller among them.
+    times : float64 (nodes, 2), gets the begin and end of each node that ran, in seconds on the clock of
+        ``time.perf_counter``. `JOINED` is ignored then, so that a node's time is its own.
+    counters : uint8, at least `counter_bytes` of the nodes: memory for whoever runs a plan many times. Nothing in it
+        outlives a run, and any number of plans may share it. None allocates it.
+
+    Returns
+    -------
+    The number of the guard that stopped the plan, or the number of nodes if all ran.
 
     Raises
     ------
-    ValueError : rows of another length, or fewer than one thread.
+    ValueError : arrays of another shape or type, or fewer than one thread.
     MemoryError : no memory for the task counters.
     """
-    cdef int64_t count = nodes.shape[0], i, most = 0
-    if nodes.shape[1] != 4:
+    cdef int64_t count = nodes.shape[0], ran = -1
+    cdef plan_t plan
+    cdef void *own = NULL
+    if nodes.shape[1] != C_NODE_FIELDS:
         raise ValueError(f"run: nodes have {nodes.shape[1]} fields, expected {NODE_FIELDS}")
     if threads < 1:
         raise ValueError(f"run: threads is {threads}, expected at least 1")
+    if times is not None and (times.shape[0] != count or times.shape[1] != 2):
+        raise ValueError(f"run: times is {times.shape[0]} x {times.shape[1]}, expected {count} x 2")
+    if counters is not None and counters.shape[0] < counter_bytes(count):
+        raise ValueError(f"run: counters has {counters.shape[0]} bytes, expected {counter_bytes(count)} at least")
     if count == 0:
-        return
-    cdef const node_t *first = <const node_t *> &nodes[0, 0]
-    for i in range(count):
-        most = max(most, nodes[i, 3])
-    threads = min(usable_threads(threads), most)
-    if threads <= 1:
-        with nogil:
-            run_serial(first, count)
-        return
-    cdef counter_t *counters = <counter_t *> calloc(count, sizeof(counter_t))
-    if counters == NULL:
-        raise MemoryError(f"run: no memory for the counters of {count} nodes")
+        return 0
+    plan.nodes = <const node_t *> &nodes[0, 0]
+    plan.count = count
+    plan.times = NULL if times is None else &times[0, 0]
+    plan.threads = min(usable_threads(threads), most_tasks(&plan))
+    if plan.threads > 1:
+        if counters is None:
+            own = malloc(counter_bytes(count))
+            if own == NULL:
+                raise MemoryError(f"run: no memory for the counters of {count} nodes")
+        plan.counters = place_counters(own if counters is None else &counters[0])
     with nogil:
-        if not run_parallel(first, count, counters, threads):
-            run_serial(first, count)
-    free(counters)
+        if plan.threads > 1:
+            ran = run_parallel(&plan)
+        if ran < 0:
+            ran = run_serial(&plan)
+    free(own)
+    return ran

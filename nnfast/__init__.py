@@ -32,6 +32,7 @@ from .creation import (
     zeros,
     zeros_like,
 )
+from .compiler.function import compile
 from .dtypes import bool_ as bool
 from .dtypes import float32, float64, int8, int16, int32, int64, uint8
 from .functional import (
@@ -111,6 +112,7 @@ __all__ = [
     "cat",
     "chunk",
     "clone",
+    "compile",
     "concat",
     "conv2d",
     "creation",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from .dtypes import as_dtype, float32, int64
+from .dispatch import filled
+from .dtypes import as_dtype, float32, int64, is_floating
 from .random import default_generator
-from .tensor import Tensor, check_device, from_numpy, ordered, tensor, wrap
+from .tensor import Storage, Tensor, check_device, from_numpy, ordered, tensor, wrap, wrap_memory
+from .tracing import recorder
 
 
 def _shape(size: tuple[Any, ...], who: str) -> tuple[int, ...]:
@@ -27,6 +30,24 @@ def _made(array: np.ndarray, requires_grad: bool) -> Tensor:
 def _type(dtype: Any, who: str, device: Any, default: np.dtype = float32) -> np.dtype:
     check_device(device, who)
     return default if dtype is None else as_dtype(dtype, who)
+
+
+def _captured(dtype: np.dtype) -> bool:
+    """Whether a new tensor must be filled anew in every run of a plan; integers, which no kernel changes, need not."""
+    return recorder() is not None and is_floating(dtype)
+
+
+def _drawn(shape: tuple[int, ...], dtype: np.dtype, draw: Callable[[], np.ndarray]) -> Tensor:
+    """A tensor of random numbers that `draw` gives; under capture, new ones in every run."""
+    capture = recorder()
+    if capture is None:
+        return wrap(ordered(np.asarray(draw(), dtype)))
+    storage = Storage()
+    storage.capture = capture
+    if len(shape) != 4:
+        return wrap(capture.feed(shape, dtype, draw), storage)
+    memory = capture.feed((shape[0], *shape[2:], shape[1]), dtype, lambda: draw().transpose(0, 2, 3, 1))
+    return wrap_memory(memory, storage)
 
 
 def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -48,7 +69,10 @@ def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool
     # Zeros have no order: reserve in memory order at once, so that untouched pages stay untouched.
     shape = _shape(size, "zeros")
     memory_shape = (shape[0], shape[2], shape[3], shape[1]) if len(shape) == 4 else shape
-    array = np.zeros(memory_shape, _type(dtype, "zeros", device))
+    wanted = _type(dtype, "zeros", device)
+    if _captured(wanted):
+        return filled(shape, wanted, 0.0).requires_grad_(requires_grad)
+    array = np.zeros(memory_shape, wanted)
     return _made(array.transpose(0, 3, 1, 2) if len(shape) == 4 else array, requires_grad)
 
 
@@ -60,7 +84,10 @@ def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool 
     >>> ones(2)
     tensor([1., 1.])
     """
-    return _made(np.ones(_shape(size, "ones"), _type(dtype, "ones", device)), requires_grad)
+    shape, wanted = _shape(size, "ones"), _type(dtype, "ones", device)
+    if _captured(wanted):
+        return filled(shape, wanted, 1.0).requires_grad_(requires_grad)
+    return _made(np.ones(shape, wanted), requires_grad)
 
 
 def full(size: Any, fill_value: float, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -72,7 +99,10 @@ def full(size: Any, fill_value: float, *, dtype: Any = None, device: Any = None,
     tensor([7, 7])
     """
     default = np.dtype(bool) if isinstance(fill_value, bool) else int64 if isinstance(fill_value, int) else float32
-    array = np.full(_shape((size,), "full"), fill_value, _type(dtype, "full", device, default))
+    shape, wanted = _shape((size,), "full"), _type(dtype, "full", device, default)
+    if _captured(wanted):
+        return filled(shape, wanted, float(fill_value)).requires_grad_(requires_grad)
+    array = np.full(shape, fill_value, wanted)
     return _made(array, requires_grad)
 
 
@@ -194,14 +224,14 @@ def _generator(generator: Any, who: str) -> np.random.Generator:
 
 def uniform(shape: tuple[int, ...], low: float, high: float, dtype: np.dtype, generator: Any = None) -> Tensor:
     """Uniform random numbers in [low, high), drawn in the order of the shape."""
-    drawn = _generator(generator, "uniform").random(shape, dtype=dtype.type)
-    return wrap(ordered(np.asarray(low + (high - low) * drawn, dtype)))
+    source = _generator(generator, "uniform")
+    return _drawn(shape, dtype, lambda: low + (high - low) * source.random(shape, dtype=dtype.type))
 
 
 def normal(shape: tuple[int, ...], mean: float, std: float, dtype: np.dtype, generator: Any = None) -> Tensor:
     """Normally distributed random numbers, drawn in the order of the shape."""
-    drawn = _generator(generator, "normal").standard_normal(shape, dtype=dtype.type)
-    return wrap(ordered(np.asarray(mean + std * drawn, dtype)))
+    source = _generator(generator, "normal")
+    return _drawn(shape, dtype, lambda: mean + std * source.standard_normal(shape, dtype=dtype.type))
 
 
 def rand(
@@ -266,7 +296,8 @@ def randint(
     if low >= high:
         raise RuntimeError(f"randint: expected low < high, got {low} and {high}")
     wanted = _type(dtype, "randint", device, int64)
-    return _made(_generator(generator, "randint").integers(low, high, _shape((size,), "randint")).astype(wanted), False)
+    source, shape = _generator(generator, "randint"), _shape((size,), "randint")
+    return _drawn(shape, wanted, lambda: source.integers(low, high, shape))
 
 
 def randperm(n: int, *, dtype: Any = None, device: Any = None, generator: Any = None) -> Tensor:
@@ -278,4 +309,5 @@ def randperm(n: int, *, dtype: Any = None, device: Any = None, generator: Any = 
     [0, 1, 2]
     """
     wanted = _type(dtype, "randperm", device, int64)
-    return _made(_generator(generator, "randperm").permutation(n).astype(wanted), False)
+    source = _generator(generator, "randperm")
+    return _drawn((n,), wanted, lambda: source.permutation(n))

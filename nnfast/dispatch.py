@@ -11,7 +11,8 @@ import numpy as np
 from .dtypes import float32, float64
 from .kernels import launch
 from .kernels.ops import OPS
-from .tensor import Tensor, wrap_memory
+from .tensor import Storage, Tensor, wrap_memory
+from .tracing import Recorder, recorder
 
 _ABSENT = {dtype: np.empty(0, dtype) for dtype in (float32, float64)}
 
@@ -35,34 +36,53 @@ def apply(name: str, into: Mapping[str, Tensor] | None = None, /, **operands: An
     arrays: dict[str, np.ndarray] = {}
     absent = []
     floating: np.dtype = float32
+    capture = recorder()
     for declared in op.inputs + op.updates:
         value = operands.pop(declared.name)
         if value is None:
             absent.append(declared.name)
             continue
-        arrays[declared.name] = array = value.memory if isinstance(value, Tensor) else value
+        if isinstance(value, Tensor):
+            if capture is not None:
+                capture.uses(value)
+            elif value.storage.capture is not None:
+                value.storage.capture.reads(value)
+            arrays[declared.name] = array = value.memory
+        else:
+            arrays[declared.name] = array = value
         if declared.dtype == "float" and array.dtype == float64:
             floating = float64
         if isinstance(value, Tensor) and declared in op.updates:
             value.storage.version += 1
     for missing in absent:
         arrays[missing] = _ABSENT[floating]
+    run = launch.run if capture is None else capture.run
     if into is None:
-        results = launch.run(name, arrays, operands)
-        made = tuple(wrap_memory(results[output.name]) for output in op.outputs)
+        results = run(name, arrays, operands)
+        made = tuple(_new(results[output.name], capture) for output in op.outputs)
     else:
-        results = launch.run(name, arrays, operands, {key: value.memory for key, value in into.items()})
+        results = run(name, arrays, operands, {key: value.memory for key, value in into.items()})
         for value in into.values():
             value.storage.version += 1
+            if capture is not None:
+                capture.uses(value)
         made = tuple(
-            into[output.name] if output.name in into else wrap_memory(results[output.name]) for output in op.outputs
+            into[output.name] if output.name in into else _new(results[output.name], capture) for output in op.outputs
         )
     return made if len(made) > 1 else made[0] if made else None
 
 
+def _new(memory: np.ndarray, capture: Recorder | None) -> Tensor:
+    """A tensor on memory that an operation made."""
+    storage = Storage()
+    storage.capture = capture
+    return wrap_memory(memory, storage)
+
+
 def allocate(shape: tuple[int, ...], dtype: np.dtype) -> Tensor:
     """New memory, its contents undefined."""
-    return wrap_memory(np.empty(_memory_shape(shape), dtype))
+    capture = recorder()
+    return _new((np.empty if capture is None else capture.empty)(_memory_shape(shape), dtype), capture)
 
 
 def filled(shape: tuple[int, ...], dtype: np.dtype, value: float) -> Tensor:
@@ -94,4 +114,8 @@ def shaped_like(x: Tensor, y: Tensor) -> Tensor:
 
 def check_values(x: Tensor, check: Callable[[np.ndarray], None]) -> None:
     """Call ``check(values of x)``, which raises if they are not what an operation accepts."""
-    check(x.read())
+    capture = recorder()
+    if capture is None:
+        check(x.read())
+    else:
+        capture.checks(x, check)

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from .tracing import recorder
+
 LARGEST_SEED = 2**64 - 1
 
 
@@ -86,6 +88,11 @@ def seed_everything(seed: int) -> int:
 
 def next_seed() -> np.ndarray:
     """The (seed, count) of the next dropout mask: two uint64, the key and the upper counter of Philox."""
+    capture = recorder()
+    return _draw_seed() if capture is None else capture.feed((2,), np.uint64, _draw_seed)
+
+
+def _draw_seed() -> np.ndarray:
     seed = np.array([_state.dropout_seed, _state.dropout_count], np.uint64)
     _state.dropout_count += 1
     return seed

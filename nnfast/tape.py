@@ -10,6 +10,7 @@ from .dispatch import apply, filled
 from .dtypes import legacy_name
 from .grad_mode import no_grad
 from .tensor import Tensor, recording
+from .tracing import recorder
 
 Gradients: TypeAlias = Sequence["Tensor | None"]
 Rule: TypeAlias = Callable[[Tensor, tuple[bool, ...]], Gradients]
@@ -23,7 +24,7 @@ class Node:
     nobody holds any more is freed at once. What the gradient rule needs of values hangs on the rule alone.
     """
 
-    __slots__ = ("__weakref__", "_retained", "edges", "needs", "operation", "rule", "saved")
+    __slots__ = ("__weakref__", "_retained", "edges", "needs", "operation", "place", "rule", "saved")
 
     def __init__(self, operation: str, inputs: Sequence[Tensor | None], rule: Rule, saves: Sequence[Tensor]) -> None:
         self.operation = operation
@@ -34,6 +35,8 @@ class Node:
         self.rule: Rule | None = rule
         self.saved = [(x, x.storage.version) for x in saves]
         self._retained: weakref.ref[Tensor] | None = None
+        capture = recorder()
+        self.place = "" if capture is None else capture.place()
 
     def name(self) -> str:
         """PyTorch's way to write an operation's name: ``Conv2dBackward0``."""
@@ -53,7 +56,11 @@ class Node:
         if retained is not None:
             retained._grad = dy if retained._grad is None else apply("add", a=retained._grad, b=dy, alpha=1.0)
         assert self.rule is not None
-        return self.rule(dy, self.needs)
+        capture = recorder()
+        if capture is None:
+            return self.rule(dy, self.needs)
+        with capture.at(self.place):
+            return self.rule(dy, self.needs)
 
     def _check_usable(self) -> None:
         if self.rule is None:
@@ -107,6 +114,9 @@ def record(
 def backward(root: Tensor, gradient: Tensor | None, retain_graph: bool) -> None:
     """See `Tensor.backward`."""
     dy = _root_gradient(root, gradient)
+    capture = recorder()
+    if capture is not None:
+        capture.differentiates(root)
     if root.node is None:
         _accumulate(root, dy, shared=True)
         return
@@ -165,9 +175,10 @@ def _order(root: Node) -> list[Node]:
 
 
 def _accumulate(leaf: Tensor, dx: Tensor, shared: bool) -> None:
-    if leaf._grad is not None:
-        apply("add", {"y": leaf._grad}, a=leaf._grad, b=dx, alpha=1.0)
+    known = leaf.grad
+    if known is not None:
+        apply("add", {"y": known}, a=known, b=dx, alpha=1.0)
     elif shared:
-        leaf._grad = apply("scale", x=dx, alpha=1.0, beta=0.0)
+        leaf.grad = apply("scale", x=dx, alpha=1.0, beta=0.0)
     else:
-        leaf._grad = dx.alias()
+        leaf.grad = dx.alias()

@@ -17,6 +17,7 @@ import nnfast
 from .dtypes import bool_, float32, int64, is_floating, legacy_name
 from .grad_mode import is_grad_enabled
 from .tensor_methods import TensorMethods
+from .tracing import Recorder, recorder
 
 
 class Size(tuple):
@@ -46,14 +47,16 @@ class Storage:
     version : how often the memory was changed in place; the tape compares it with what it was when it saved a tensor.
     viewed : whether a view was taken, whose history an in-place change on the tape would have to rewrite.
     copy_of : the call that had to copy where PyTorch gives a view, or None; a change would not reach the original.
+    capture : the capture that made the memory, whose values exist only while its plan runs; else None.
     """
 
-    __slots__ = ("copy_of", "version", "viewed")
+    __slots__ = ("capture", "copy_of", "version", "viewed")
 
     def __init__(self) -> None:
         self.version = 0
         self.viewed = False
         self.copy_of: str | None = None
+        self.capture: Recorder | None = None
 
 
 class Tensor(TensorMethods):
@@ -107,6 +110,9 @@ class Tensor(TensorMethods):
 
     def read(self) -> np.ndarray:
         """The values, for use outside of kernels. Whatever depends on values of a tensor comes through here."""
+        capture = recorder() or self.storage.capture
+        if capture is not None:
+            capture.reads(self)
         return self.array
 
     # ------------------------------------------------------------ what it is
@@ -189,6 +195,9 @@ class Tensor(TensorMethods):
     @property
     def grad(self) -> Tensor | None:
         """The gradient that `backward` accumulated."""
+        capture = recorder()
+        if capture is not None:
+            capture.reads_gradient(self)
         return self._grad
 
     @grad.setter
@@ -204,6 +213,9 @@ class Tensor(TensorMethods):
                 )
             if value.dtype != self.dtype:
                 raise RuntimeError(f"assigned grad has data of a different type: {value.dtype}, expected {self.dtype}")
+        capture = recorder()
+        if capture is not None:
+            capture.writes_gradient(self)
         self._grad = value
 
     def backward(

@@ -25,13 +25,13 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     {"cli", "commands"},
     {"train", "data", "io", "models"},
-    {"nn", "optim", "compile"},
+    {"nn", "optim", "compiler"},
     {"functional"},
     {"tensor"},
     {"kernels"},
 ]
 # Parts of the tensor layer that stand in files of their own.
-TENSOR = {"creation", "dispatch", "dtypes", "grad_mode", "random", "tape", "tensor", "tensor_methods"}
+TENSOR = {"creation", "dispatch", "dtypes", "grad_mode", "random", "tape", "tensor", "tensor_methods", "tracing"}
 
 
 def layer(name: str) -> int | None:

@@ -10,6 +10,7 @@ from nnfast.dtypes import float32, float64
 from nnfast.functional import conversion_target
 from nnfast.grad_mode import no_grad
 from nnfast.tensor import Tensor
+from nnfast.tracing import recorder
 
 from .parameter import Parameter
 
@@ -89,6 +90,13 @@ class Module:
         raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        capture = recorder()
+        if capture is None:
+            return self._call(args, kwargs)
+        with capture.calls_module(self):
+            return self._call(args, kwargs)
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         for hook in tuple(self._forward_pre_hooks.values()):
             changed = hook(self, args)
             if changed is not None:

@@ -11,6 +11,7 @@ from nnfast.creation import ones, zeros
 from nnfast.dispatch import apply, reinterpret
 from nnfast.dtypes import int64
 from nnfast.tensor import Tensor, check_device, tensor
+from nnfast.tracing import recorder
 
 from .init import ones_, zeros_
 from .module import Module
@@ -79,7 +80,7 @@ class _BatchNorm(Module):
         if update and self.num_batches_tracked is not None:
             apply("increment", step=reinterpret(self.num_batches_tracked, 1))
             if self._momentum is None:
-                momentum = 1.0 / self.num_batches_tracked.item()
+                momentum = self._mean_momentum()
         batch_statistics = self.training or self.running_mean is None
         return functional.batch_norm(
             input,
@@ -91,6 +92,14 @@ class _BatchNorm(Module):
             0.0 if momentum is None else momentum,
             self.eps,
         )
+
+    def _mean_momentum(self) -> np.ndarray:
+        """What makes the running statistics the mean over all steps, of which this one is counted already."""
+        counted = self.num_batches_tracked
+        capture = recorder()
+        if capture is None:
+            return np.array([1.0 / counted.item()])
+        return capture.feed((1,), np.float64, lambda: np.array([1.0 / (counted.item() + 1)]))  # a plan counts in its run
 
     def extra_repr(self) -> str:
         return (

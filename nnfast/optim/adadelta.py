@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nnfast.dispatch import apply
 from nnfast.tensor import Tensor
 
-from .optimizer import Optimizer, ParamGroup, State, check_at_least_zero, check_lr, check_unsupported, zeros_of
+from .optimizer import Optimizer, State, check_at_least_zero, check_lr, check_unsupported, zeros_of
 
 
 class Adadelta(Optimizer):
@@ -79,14 +78,16 @@ class Adadelta(Optimizer):
     def _initial_state(self, p: Tensor, group: Mapping[str, Any]) -> State:
         return {"square_avg": zeros_of(p), "acc_delta": zeros_of(p)}
 
-    def _update(self, p: Tensor, group: ParamGroup, state: State, shared: dict[str, Any]) -> None:
-        apply(
-            "adadelta_step",
-            **shared,
-            square_avg=state["square_avg"],
-            acc_delta=state["acc_delta"],
-            rho=float(group["rho"]),
-            eps=float(group["eps"]),
-            weight_decay=float(group["weight_decay"]),
-            maximize=int(group["maximize"]),
-        )
+    def _kernel(self, group: Mapping[str, Any]) -> str:
+        return "adadelta_step"
+
+    def _arrays(self, p: Tensor, group: Mapping[str, Any], state: State) -> dict[str, Tensor | None]:
+        return {"square_avg": state["square_avg"], "acc_delta": state["acc_delta"]}
+
+    def _attributes(self, group: Mapping[str, Any]) -> dict[str, float]:
+        return {
+            "rho": float(group["rho"]),
+            "eps": float(group["eps"]),
+            "weight_decay": float(group["weight_decay"]),
+            "maximize": int(group["maximize"]),
+        }

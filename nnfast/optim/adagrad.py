@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from nnfast.creation import full
-from nnfast.dispatch import apply
 from nnfast.tensor import Tensor
 
-from .optimizer import Optimizer, ParamGroup, State, check_at_least_zero, check_lr, check_unsupported
+from .optimizer import Optimizer, State, check_at_least_zero, check_lr, check_unsupported
 
 
 class Adagrad(Optimizer):
@@ -83,13 +82,16 @@ class Adagrad(Optimizer):
     def _initial_state(self, p: Tensor, group: Mapping[str, Any]) -> State:
         return {"sum": full(p.shape, float(group["initial_accumulator_value"]), dtype=p.dtype)}
 
-    def _update(self, p: Tensor, group: ParamGroup, state: State, shared: dict[str, Any]) -> None:
-        apply(
-            "adagrad_step",
-            **shared,
-            sum=state["sum"],
-            lr_decay=float(group["lr_decay"]),
-            eps=float(group["eps"]),
-            weight_decay=float(group["weight_decay"]),
-            maximize=int(group["maximize"]),
-        )
+    def _kernel(self, group: Mapping[str, Any]) -> str:
+        return "adagrad_step"
+
+    def _arrays(self, p: Tensor, group: Mapping[str, Any], state: State) -> dict[str, Tensor | None]:
+        return {"sum": state["sum"]}
+
+    def _attributes(self, group: Mapping[str, Any]) -> dict[str, float]:
+        return {
+            "lr_decay": float(group["lr_decay"]),
+            "eps": float(group["eps"]),
+            "weight_decay": float(group["weight_decay"]),
+            "maximize": int(group["maximize"]),
+        }

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nnfast.dispatch import apply
 from nnfast.tensor import Tensor
 
-from .optimizer import Optimizer, ParamGroup, State, check_at_least_zero, check_lr, check_unsupported, zeros_of
+from .optimizer import Optimizer, State, check_at_least_zero, check_lr, check_unsupported, zeros_of
 
 
 class Adam(Optimizer):
@@ -89,21 +88,22 @@ class Adam(Optimizer):
     def _initial_state(self, p: Tensor, group: Mapping[str, Any]) -> State:
         return {"exp_avg": zeros_of(p), "exp_avg_sq": zeros_of(p)}
 
-    def _update(self, p: Tensor, group: ParamGroup, state: State, shared: dict[str, Any]) -> None:
+    def _kernel(self, group: Mapping[str, Any]) -> str:
         check_unsupported(type(self).__name__, amsgrad=group["amsgrad"])
-        kernel = "adamw_step" if group.get("decoupled_weight_decay") else "adam_step"
+        return "adamw_step" if group.get("decoupled_weight_decay") else "adam_step"
+
+    def _arrays(self, p: Tensor, group: Mapping[str, Any], state: State) -> dict[str, Tensor | None]:
+        return {"exp_avg": state["exp_avg"], "exp_avg_sq": state["exp_avg_sq"]}
+
+    def _attributes(self, group: Mapping[str, Any]) -> dict[str, float]:
         beta1, beta2 = group["betas"]
-        apply(
-            kernel,
-            **shared,
-            exp_avg=state["exp_avg"],
-            exp_avg_sq=state["exp_avg_sq"],
-            beta1=float(beta1),
-            beta2=float(beta2),
-            eps=float(group["eps"]),
-            weight_decay=float(group["weight_decay"]),
-            maximize=int(group["maximize"]),
-        )
+        return {
+            "beta1": float(beta1),
+            "beta2": float(beta2),
+            "eps": float(group["eps"]),
+            "weight_decay": float(group["weight_decay"]),
+            "maximize": int(group["maximize"]),
+        }
 
 
 class AdamW(Adam):

@@ -8,7 +8,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial, wraps
 from typing import Any
+
+from nnfast.tracing import recorder
 
 from .optimizer import Optimizer
 
@@ -29,6 +32,20 @@ def _per_group(name: str, optimizer: Optimizer, value: float | Sequence[float]) 
             )
         return list(value)
     return [value] * count  # type: ignore[list-item]
+
+
+def _in_every_run(step: Callable[..., None]) -> Callable[..., None]:
+    """Under capture, `step` is Python's part of a plan: it sets the arrays that kernels read."""
+
+    @wraps(step)
+    def deferred(self: LRScheduler, *args: Any) -> None:
+        capture = recorder()
+        if capture is None:
+            step(self, *args)
+        else:
+            capture.calls(partial(step, self, *args))
+
+    return deferred
 
 
 class LRScheduler:
@@ -74,6 +91,7 @@ class LRScheduler:
     def _current(self) -> list[float]:
         return [group["lr"] for group in self.optimizer.param_groups]
 
+    @_in_every_run
     def step(self) -> None:
         """Set the next rates."""
         self._step_count += 1
@@ -483,6 +501,7 @@ class ReduceLROnPlateau(LRScheduler):
         self.cooldown_counter = self.num_bad_epochs = self.last_epoch = 0
         self._last_lr = self._current()
 
+    @_in_every_run
     def step(self, metrics: Any) -> None:  # type: ignore[override]
         """Take the metric of one epoch into account."""
         current = float(metrics)

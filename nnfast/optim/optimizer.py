@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from nnfast.dispatch import apply, reinterpret
 from nnfast.dtypes import int64
 from nnfast.grad_mode import enable_grad, no_grad
 from nnfast.tensor import Tensor, from_numpy
+from nnfast.tracing import recorded_by, recorder
 
 State = dict[str, Any]
 
@@ -87,7 +90,7 @@ def check_unsupported(who: str, **options: Any) -> None:
 
 
 class Optimizer:
-    """Base of all optimizers. Subclasses give `_initial_state` and `_update`.
+    """Base of all optimizers. Subclasses give `_initial_state`, `_kernel`, `_arrays` and `_attributes`.
 
     Parameters
     ----------
@@ -120,9 +123,17 @@ class Optimizer:
         """The state of a parameter before its first step, without the step count."""
         raise NotImplementedError(f"{type(self).__name__} has no _initial_state")
 
-    def _update(self, p: Tensor, group: ParamGroup, state: State, shared: dict[str, Any]) -> None:
-        """Change one parameter; `shared` holds the operands that all optimizers' kernels have: g, lr, step, p."""
-        raise NotImplementedError(f"{type(self).__name__} has no _update")
+    def _kernel(self, group: Mapping[str, Any]) -> str:
+        """The operation that makes a step with a group's settings."""
+        raise NotImplementedError(f"{type(self).__name__} has no _kernel")
+
+    def _arrays(self, p: Tensor, group: Mapping[str, Any], state: State) -> dict[str, Tensor | None]:
+        """The operands of that operation that this optimizer alone has, out of (or into) the state of `p`."""
+        raise NotImplementedError(f"{type(self).__name__} has no _arrays")
+
+    def _attributes(self, group: Mapping[str, Any]) -> dict[str, float]:
+        """Its attributes; a plan asks for them again before it runs."""
+        raise NotImplementedError(f"{type(self).__name__} has no _attributes")
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters, with settings of their own.
@@ -189,18 +200,25 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
+        capture = recorder()
+        if capture is not None:
+            capture.guard(lambda: [(self._kernel(group), *map(id, group["params"])) for group in self.param_groups])
         with no_grad():
             for group in self.param_groups:
-                for p in group["params"]:
-                    if p.grad is not None:
-                        self._step_of(p, group)
+                with nullcontext() if capture is None else capture.settings(partial(self._attributes, group)):
+                    for p in group["params"]:
+                        if p.grad is not None:
+                            self._step_of(p, group)
         return loss
 
     def _step_of(self, p: Tensor, group: ParamGroup) -> None:
-        state = self._state_of(p, group)
-        step = reinterpret(state["step"], 1)
+        with recorded_by(None):  # state is made once, not in every run of a plan
+            state = self._state_of(p, group)
+            arrays = self._arrays(p, group, state)
+            step = reinterpret(state["step"], 1)
         apply("increment", step=step)
-        self._update(p, group, state, {"g": p.grad, "p": p, "lr": group.lr_buffer, "step": step})
+        shared = {"g": p.grad, "p": p, "lr": group.lr_buffer, "step": step}
+        apply(self._kernel(group), **shared, **arrays, **self._attributes(group))
 
     def _state_of(self, p: Tensor, group: ParamGroup) -> State:
         state = self.state[p]

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nnfast.dispatch import apply
 from nnfast.tensor import Tensor
 
-from .optimizer import Optimizer, ParamGroup, State, check_at_least_zero, check_lr, check_unsupported, flat, zeros_of
+from .optimizer import Optimizer, State, check_at_least_zero, check_lr, check_unsupported, flat, zeros_of
 
 
 class RMSprop(Optimizer):
@@ -84,18 +83,23 @@ class RMSprop(Optimizer):
             names.append("grad_avg")
         return {name: zeros_of(p) for name in names}
 
-    def _update(self, p: Tensor, group: ParamGroup, state: State, shared: dict[str, Any]) -> None:
+    def _kernel(self, group: Mapping[str, Any]) -> str:
+        return "rmsprop_step"
+
+    def _arrays(self, p: Tensor, group: Mapping[str, Any], state: State) -> dict[str, Tensor | None]:
         for name, value in self._initial_state(p, group).items():
             state.setdefault(name, value)  # momentum or centering was turned on after the first step
-        apply(
-            "rmsprop_step",
-            **shared,
-            square_avg=state["square_avg"],
-            momentum_buffer=flat(state["momentum_buffer"]) if group["momentum"] > 0 else None,
-            grad_avg=flat(state["grad_avg"]) if group["centered"] else None,
-            alpha=float(group["alpha"]),
-            eps=float(group["eps"]),
-            weight_decay=float(group["weight_decay"]),
-            momentum=float(group["momentum"]),
-            maximize=int(group["maximize"]),
-        )
+        return {
+            "square_avg": state["square_avg"],
+            "momentum_buffer": flat(state["momentum_buffer"]) if group["momentum"] > 0 else None,
+            "grad_avg": flat(state["grad_avg"]) if group["centered"] else None,
+        }
+
+    def _attributes(self, group: Mapping[str, Any]) -> dict[str, float]:
+        return {
+            "alpha": float(group["alpha"]),
+            "eps": float(group["eps"]),
+            "weight_decay": float(group["weight_decay"]),
+            "momentum": float(group["momentum"]),
+            "maximize": int(group["maximize"]),
+        }

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nnfast.dispatch import apply
 from nnfast.tensor import Tensor
 
-from .optimizer import Optimizer, ParamGroup, State, check_at_least_zero, check_lr, check_unsupported, flat, zeros_of
+from .optimizer import Optimizer, State, check_at_least_zero, check_lr, check_unsupported, flat, zeros_of
 
 
 class SGD(Optimizer):
@@ -82,18 +81,22 @@ class SGD(Optimizer):
     def _initial_state(self, p: Tensor, group: Mapping[str, Any]) -> State:
         return {"momentum_buffer": zeros_of(p)} if group["momentum"] else {}
 
-    def _update(self, p: Tensor, group: ParamGroup, state: State, shared: dict[str, Any]) -> None:
-        momentum = float(group["momentum"])
-        if momentum and "momentum_buffer" not in state:  # momentum was turned on after the first step
+    def _kernel(self, group: Mapping[str, Any]) -> str:
+        return "sgd_step"
+
+    def _arrays(self, p: Tensor, group: Mapping[str, Any], state: State) -> dict[str, Tensor | None]:
+        if not group["momentum"]:
+            return {"momentum_buffer": None}
+        if "momentum_buffer" not in state:  # momentum was turned on after the first step
             state["momentum_buffer"] = zeros_of(p)
-            state["step"].fill_(1)
-        apply(
-            "sgd_step",
-            **shared,
-            momentum_buffer=flat(state.get("momentum_buffer")) if momentum else None,
-            momentum=momentum,
-            dampening=float(group["dampening"]),
-            weight_decay=float(group["weight_decay"]),
-            nesterov=int(group["nesterov"]),
-            maximize=int(group["maximize"]),
-        )
+            state["step"].fill_(0)
+        return {"momentum_buffer": flat(state["momentum_buffer"])}
+
+    def _attributes(self, group: Mapping[str, Any]) -> dict[str, float]:
+        return {
+            "momentum": float(group["momentum"]),
+            "dampening": float(group["dampening"]),
+            "weight_decay": float(group["weight_decay"]),
+            "nesterov": int(group["nesterov"]),
+            "maximize": int(group["maximize"]),
+        }

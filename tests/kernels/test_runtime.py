@@ -29,7 +29,7 @@ def _restore_threads():
 
 
 def node(kernel, tasks, args=0, stride=0):
-    return (ctypes.cast(kernel, ctypes.c_void_p).value, args, stride, tasks)
+    return (ctypes.cast(kernel, ctypes.c_void_p).value, args, stride, tasks, 0)
 
 
 def run(nodes, threads):
@@ -69,10 +69,15 @@ def test_workers_are_threads_with_blocks_of_their_own():
 
 
 def test_bad_nodes_are_refused():
-    with pytest.raises(ValueError, match="nodes have 3 fields, expected 4"):
+    with pytest.raises(ValueError, match="nodes have 3 fields, expected 5"):
         runtime.run(np.zeros((1, 3), np.int64), 1)
     with pytest.raises(ValueError, match="threads is 0, expected at least 1"):
-        runtime.run(np.zeros((1, 4), np.int64), 0)
+        runtime.run(np.zeros((1, 5), np.int64), 0)
+    with pytest.raises(ValueError, match="times is 2 x 2, expected 1 x 2"):
+        runtime.run(np.zeros((1, 5), np.int64), 1, np.zeros((2, 2)))
+    few = np.zeros(runtime.counter_bytes(1) - 1, np.uint8)
+    with pytest.raises(ValueError, match="counters has 511 bytes, expected 512 at least"):
+        runtime.run(np.zeros((1, 5), np.int64), 1, None, few)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -161,6 +166,9 @@ def test_build_without_threads(tmp_path):
         import numpy as np
         from nnfast.kernels import get, launch, set_num_threads
         assert launch.runtime is serial and not serial.threaded and serial.usable_threads(4) == 1
+        number, times = np.array([np.nan]), np.zeros((1, 2))
+        guard = np.array([[0, number.ctypes.data, 0, 0, 0]], np.int64)
+        assert serial.run(guard, 4, times, np.empty(serial.counter_bytes(1), np.uint8)) == 0 < times[0, 0]
         set_num_threads(4)
         x = np.random.default_rng(0).standard_normal((400, 300), np.float32)
         sys.stdout.write(get("linear_forward", "cython")(x=x, w=x).tobytes().hex())

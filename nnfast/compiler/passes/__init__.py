@@ -1,0 +1,1 @@
+"""Passes: each takes a graph and rewrites it; `nnfast.compiler.optimize` says in which order they run."""

@@ -1,0 +1,69 @@
+"""Choose the backend and the algorithm of every operation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import numpy as np
+
+from nnfast.kernels.backends import has_kernels
+from nnfast.kernels.binding import Binding, bind
+from nnfast.kernels.choice import choose
+from nnfast.kernels.launch import run_compiled
+from nnfast.kernels.operation import COMPILED
+
+from ..graph import GUARD, Graph, Node, Operand
+
+ABSENT = np.empty(0, np.float32)
+
+
+def arrays_of(node: Node) -> dict[str, Operand | np.ndarray]:
+    """The inputs and updates of a node; absent ones have no elements."""
+    return {array.name: node.operands[array.name] or ABSENT for array in node.op.inputs + node.op.updates}
+
+
+def binding_of(node: Node, algorithm: str | None = None) -> Binding:
+    """A node's operation bound to its sizes."""
+    return bind(node.name, arrays_of(node), node.attributes, algorithm or node.algorithm or None)  # type: ignore[arg-type]
+
+
+def algorithms(graph: Graph, backend: str) -> None:
+    """Set `backend` and `algorithm` of all nodes.
+
+    Of several algorithms the first run for a shape measures which is faster, on memory of its own, and remembers it.
+    An operation that the backend has no kernels for is computed by the other compiled one; the listing says so.
+    """
+    for node in graph.nodes:
+        if node.op is GUARD or backend == "reference":
+            node.backend, node.algorithm = backend, next(iter(node.op.algorithms))
+            continue
+        binding = binding_of(node)
+        node.backend = backend if has_kernels(node.op, binding.sizes, backend) else _other(backend)
+        node.algorithm = choose(node.op, binding.sizes, binding.key, node.backend, _Timer(node).seconds)
+
+
+def _other(backend: str) -> str:
+    return next(name for name in COMPILED if name != backend)
+
+
+class _Timer:
+    """Runs a node's operation on memory that is made when it is first needed."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.memory: dict[str, np.ndarray] = {}
+
+    def seconds(self, algorithm: str) -> float:
+        """The time of one run with an algorithm."""
+        if not self.memory:
+            self.memory = _ones(self.node.operands)
+        start = time.perf_counter()
+        run_compiled(binding_of(self.node, algorithm), self.memory, self.node.backend, None)
+        return time.perf_counter() - start
+
+
+def _ones(operands: Mapping[str, Operand | None]) -> dict[str, np.ndarray]:
+    return {
+        name: ABSENT if operand is None else np.ones(operand.shape, operand.dtype) for name, operand in operands.items()
+    }
