@@ -70,7 +70,7 @@ static inline int64_t group_end(const plan_t *plan, int64_t first, int64_t *task
     for (; joined && i < plan->count; i++) {
         const node_t *node = &plan->nodes[i];
         *tasks += tasks_of(node);
-        joined = 0;
+        joined = node->kernel && (node->flags & JOINED) && !plan->times;
     }
     return i;
 }
