@@ -14,11 +14,15 @@ import tempfile
 import warnings
 from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
+from inspect import signature
 from pathlib import Path
 
 from llvmlite import binding as llvm
 
 DIGEST = 32  # bytes of SHA-256
+# Code and constants of a kernel in one piece: LLVM's own memory manager lets them stand more than 2 GB apart, which their
+# references to each other do not reach, in a process that has mapped gigabytes.
+_NEAR = {"use_lmm": True} if "use_lmm" in signature(llvm.create_mcjit_compiler).parameters else {}
 _engines: list[llvm.ExecutionEngine] = []  # an engine owns the memory that its kernels' addresses point into
 
 
@@ -58,7 +62,7 @@ def load(code: bytes) -> int:
     """The address of the function ``kernel`` in object code."""
     module = llvm.parse_assembly("")
     module.triple = llvm.get_process_triple()
-    engine = llvm.create_mcjit_compiler(module, target_machine())
+    engine = llvm.create_mcjit_compiler(module, target_machine(), **_NEAR)
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     _engines.append(engine)

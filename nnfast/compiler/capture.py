@@ -126,9 +126,7 @@ class Capture:
             name, arrays, attributes, outputs, current_backend(), lambda _, shape, dtype: self._new(shape, dtype)
         )
         operands = {key: self.operand(array) for key, array in {**arrays, **results}.items()}
-        self.graph.nodes.append(
-            Node(binding.op, operands, dict(attributes), self.place(), self._settings)
-        )
+        self.graph.nodes.append(Node(binding.op, operands, dict(attributes), self.place(), self._settings))
         return results
 
     def uses(self, tensor: Tensor) -> None:

@@ -19,6 +19,7 @@ from nnfast.tensor import Tensor, wrap
 from nnfast.tracing import recorded_by, recorder
 
 from .capture import Capture
+from .diagnosis import explained
 from .graph import OUTSIDE, Graph, Operand
 from .guards import Guards
 from .optimize import PASSES, optimize
@@ -55,11 +56,11 @@ class Variant:
         self.guards = Guards(capture)
         self.captured = capture.graph
         self.captured.threads = runtime.usable_threads(get_num_threads())
+        self.feeds, self.before, self.after, self.tests = capture.feeds, capture.before, capture.after, capture.tests
+        self.storages = _changed(capture)
+        capture.release()
         self.graph = optimize(self.captured, backend, function.without)
         self.plan = Plan(self.graph, function.arena)
-        self.feeds, self.before, self.after, self.tests = capture.feeds, capture.before, capture.after, capture.tests
-        self.storages = _changed(self.graph, capture)
-        capture.release()
 
     def _keep_gradients(self, function: CompiledFunction, capture: Capture) -> None:
         """Give the gradients that leaves have in the end memory of their own, which all plans of a function share."""
@@ -71,6 +72,8 @@ class Variant:
                 if operand is not None and operand.buffer.kind != OUTSIDE:
                     array = function.gradient_memory(leaf, operand.buffer.nbytes)
                     operand.buffer.kind, operand.buffer.array = OUTSIDE, array
+                    parameter = capture.operand(leaf.memory)
+                    capture.graph.gradients.append(("" if parameter is None else parameter.buffer.name, operand))
                     memory = array[operand.offset : operand.offset + operand.nbytes].view(operand.dtype)
                     memory = memory.reshape(operand.shape)
                     final = wrap(memory.transpose(0, 3, 1, 2) if memory.ndim == 4 else memory)
@@ -99,7 +102,7 @@ class Variant:
             memory[...] = make()
         stopped = self.plan.run(times)
         if stopped is not None:
-            raise self._explain(stopped)
+            raise explained(self.plan, self.graph)
         for leaf, gradient in self.gradients:
             leaf._grad = gradient
         for storage in self.storages:
@@ -119,9 +122,6 @@ class Variant:
             made.node = TapeNode("compiled", [], _no_backward, [])
             made._requires_grad = True
         return made
-
-    def _explain(self, stopped: Any) -> Exception:
-        return FloatingPointError("nnfast.compile: the loss or a gradient is not finite")
 
 
 def _no_backward(dy: Tensor, needs: tuple[bool, ...]) -> Any:
@@ -212,7 +212,7 @@ def compile(
     Raises
     ------
     CaptureError : at the call, where the function depends on values of tensors, e.g. by ``item()`` or a branch.
-    FloatingPointError : the loss or a gradient is not finite; parameters and statistics are as before the call.
+    NonFiniteError : the loss or a gradient is not finite; parameters and statistics are as before the call.
 
     Notes
     -----
@@ -305,9 +305,10 @@ def _kind(value: Any) -> Any:
     return kind(value)
 
 
-def _changed(graph: Graph, capture: Capture) -> Sequence[Any]:
+def _changed(capture: Capture) -> Sequence[Any]:
     """The storages of tensors from outside that a run changes."""
-    written = {operand.buffer for item in graph.nodes for operand in item.writes if operand.buffer.kind == OUTSIDE}
+    nodes = capture.graph.nodes
+    written = {operand.buffer for item in nodes for operand in item.writes if operand.buffer.kind == OUTSIDE}
     found = {}
     for tensor, _, _ in capture.tensors.values():
         operand = capture.operand(tensor.memory)

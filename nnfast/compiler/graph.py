@@ -133,6 +133,15 @@ class Node:
         return self._of(self.op.outputs + self.op.updates)
 
     @property
+    def updates(self) -> list[Operand]:
+        """What it changes in place."""
+        return self._of(self.op.updates)
+
+    def is_output(self, name: str) -> bool:
+        """Whether an array of this name is only written."""
+        return any(array.name == name for array in self.op.outputs)
+
+    @property
     def touches(self) -> list[Operand]:
         """All operands."""
         return self._of(self.op.arrays)
@@ -165,12 +174,16 @@ class Graph:
     nodes : in the order in which they run.
     results : what the function returns; read when all nodes have run.
     losses : what backward passes started from.
+    gradients : the gradients that leaves have in the end, with the leaves' names.
+    watched : what a guard watches: labels, and the vector of their squares.
     threads : how many workers have scratch memory.
     """
 
     nodes: list[Node] = field(default_factory=list)
     results: list[Operand] = field(default_factory=list)
     losses: list[Operand] = field(default_factory=list)
+    gradients: list[tuple[str, Operand]] = field(default_factory=list)
+    watched: tuple[list[str], Operand] | None = None
     threads: int = 1
 
     def buffers(self) -> Iterator[Buffer]:
@@ -194,7 +207,7 @@ class Graph:
             Node(n.op, dict(n.operands), dict(n.attributes), n.place, n.settings, n.backend, n.algorithm, n.group)
             for n in self.nodes
         ]
-        return Graph(nodes, list(self.results), list(self.losses), self.threads)
+        return Graph(nodes, list(self.results), list(self.losses), list(self.gradients), self.watched, self.threads)
 
 
 class Uses:
@@ -205,32 +218,45 @@ class Uses:
         self.writers: dict[Buffer, list[Node]] = {}
         self.kept = {operand.buffer for operand in (*graph.results, *graph.losses)}
         for item in graph.nodes:
-            for operand in item.reads:
-                self._note(self.readers, operand.buffer, item)
-            for operand in item.writes:
-                self._note(self.writers, operand.buffer, item)
+            self.add(item)
 
-    @staticmethod
-    def _note(table: dict[Buffer, list[Node]], buffer: Buffer, item: Node) -> None:
-        known = table.setdefault(buffer, [])
-        if item not in known:
-            known.append(item)
+    def add(self, item: Node) -> None:
+        """Count a node in."""
+        for table, operands in ((self.readers, item.reads), (self.writers, item.writes)):
+            for operand in operands:
+                known = table.setdefault(operand.buffer, [])
+                if item not in known:
+                    known.append(item)
+
+    def remove(self, item: Node) -> None:
+        """Count a node out."""
+        for table, operands in ((self.readers, item.reads), (self.writers, item.writes)):
+            for operand in operands:
+                if item in table[operand.buffer]:
+                    table[operand.buffer].remove(item)
 
     def maker(self, operand: Operand | None) -> Node | None:
         """The one node that writes all of a made buffer and so gives `operand` its value, or None."""
         if operand is None or operand.buffer.kind != MADE or not operand.whole:
             return None
         writers = self.writers.get(operand.buffer, [])
-        return writers[0] if len(writers) == 1 and not _updates(writers[0], operand.buffer) else None
+        if len(writers) != 1 or any(update.buffer is operand.buffer for update in writers[0].updates):
+            return None
+        return (
+            writers[0]
+            if any(output.buffer is operand.buffer and output.whole for output in writers[0].writes)
+            else None
+        )
 
-    def only_reader(self, operand: Operand) -> Node | None:
-        """The one node that reads a buffer that nobody needs afterwards, or None."""
-        readers = self.readers.get(operand.buffer, [])
-        return readers[0] if len(readers) == 1 and operand.buffer not in self.kept else None
+    def stable(self, operand: Operand) -> bool:
+        """Whether a buffer has the same values from when it is first read to the end of a run."""
+        return len(self.writers.get(operand.buffer, [])) <= (operand.buffer.kind == MADE)
 
+    def made_by(self, operand: Operand | None, *names: str) -> Node | None:
+        """`maker`, if it is one of the operations called `names`."""
+        maker = self.maker(operand)
+        return maker if maker is not None and maker.name in names else None
 
-def _updates(item: Node, buffer: Buffer) -> bool:
-    return any(
-        operand is not None and operand.buffer is buffer
-        for operand in (item.operands[array.name] for array in item.op.updates)
-    )
+    def others(self, operand: Operand, reader: Node) -> bool:
+        """Whether somebody besides `reader` needs the values of a buffer."""
+        return operand.buffer in self.kept or any(item is not reader for item in self.readers[operand.buffer])

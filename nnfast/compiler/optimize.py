@@ -6,10 +6,29 @@ from collections.abc import Callable, Collection
 
 from .graph import Graph
 from .passes.algorithms import algorithms
+from .passes.commit import commit
 from .passes.dead_code import dead_code
+from .passes.finite import finite
+from .passes.fuse_loads import fuse_loads
+from .passes.fuse_stores import fuse_stores
+from .passes.join_pixels import join_pixels
+from .passes.groups import groups
+from .passes.in_place import in_place
+from .passes.rename import rename
+from .passes.split_norms import split_norms
 
 PASSES: dict[str, Callable[[Graph], None]] = {
+    "rename": rename,
     "dead_code": dead_code,
+    "split_norms": split_norms,
+    "join_pixels": join_pixels,
+    "fuse_loads": fuse_loads,
+    "fuse_stores": fuse_stores,
+    "leftovers": dead_code,
+    "finite": finite,
+    "commit": commit,
+    "in_place": in_place,
+    "groups": groups,
 }
 """Passes that may be left out, by name; plans are right without any of them."""
 

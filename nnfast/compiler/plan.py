@@ -20,6 +20,8 @@ from .passes.algorithms import binding_of
 from .passes.placement import lifetimes, placement
 
 HUGE = 1 << 21  # bytes of a huge page
+_NOWHERE = Buffer(0)
+"""Where absent arrays are: at the arena's begin. Masked loads of nothing from address 0 take thousands of cycles."""
 JOINED = 1  # a node's flag: the next one may start before it ends
 
 
@@ -124,6 +126,7 @@ class Plan:
                 self._settings.append((node, slice(start + numbers.start, start + numbers.stop)))
 
         def note(row: int, column: int, buffer: Buffer, offset: int) -> None:
+            """Write an address down, or, if it moves, where it must be written."""
             if buffer.kind == OUTSIDE:
                 assert buffer.array is not None
                 [start] = runtime.addresses([_bytes(buffer.array)])
@@ -131,13 +134,15 @@ class Plan:
                 return
             places, offsets = fields.setdefault(buffer.argument if buffer.kind == INPUT else -1, ([], []))
             places.append(position + row * block.shape[1] + column)
-            offsets.append(offset if buffer.kind == INPUT else self.offsets[buffer] + offset)
+            offsets.append(offset if buffer.kind == INPUT else self.offsets.get(buffer, 0) + offset)
 
         for row in range(len(block)):
             for column, array in enumerate(binding.op.arrays):
                 operand = node.operands[array.name]
                 if operand is not None:
                     note(row, column, operand.buffer, operand.offset)
+                else:
+                    note(row, column, _NOWHERE, 0)
             for i, offset in enumerate(temporaries[row]):
                 if node.temporary is not None:
                     note(row, len(binding.op.arrays) + i, node.temporary, int(offset))
@@ -221,7 +226,7 @@ class Plan:
         """Take the memory of the function's arguments for the next run."""
         self._inputs = inputs
         if self._memory is not self.arena.memory:
-            self.arena.reserve(self.size)
+            self.arena.reserve(max(self.size, 1))
             self._memory = self.arena.memory
             if -1 in self._fields:
                 places, offsets = self._fields[-1]
@@ -268,6 +273,23 @@ class Plan:
                     return step.stages[stopped][0]
             if times is not None and measured is not None:
                 times.append(measured)
+        return None
+
+    def first_node(self, wanted: Callable[[Node], bool]) -> Node | None:
+        """Run node by node up to the guard; the first one that `wanted` accepts when it has run, or None."""
+        for step in self.steps:
+            if step.python is not None:
+                step.python()
+                if wanted(step.stages[0][0]):
+                    return step.stages[0][0]
+                continue
+            for i, (node, _) in enumerate(step.stages):
+                if node.op is GUARD:
+                    return None
+                runtime.run(step.rows[i : i + 1], self.graph.threads)
+                ended = all(other is not node for other, _ in step.stages[i + 1 :])
+                if ended and wanted(node):
+                    return node
         return None
 
 

@@ -99,7 +99,9 @@ class _BatchNorm(Module):
         capture = recorder()
         if capture is None:
             return np.array([1.0 / counted.item()])
-        return capture.feed((1,), np.float64, lambda: np.array([1.0 / (counted.item() + 1)]))  # a plan counts in its run
+        return capture.feed(
+            (1,), np.float64, lambda: np.array([1.0 / (counted.item() + 1)])
+        )  # a plan counts in its run
 
     def extra_repr(self) -> str:
         return (
