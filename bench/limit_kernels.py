@@ -1,4 +1,4 @@
-"""Kernels that do nothing but reach a limit of the machine: multiply, add, copy."""
+"""Kernels that do nothing but reach a limit of the machine's memory: copy, add."""
 
 from __future__ import annotations
 
@@ -7,44 +7,20 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from nnfast.kernels import get_num_threads, runtime
+from nnfast.kernels import limits
 from nnfast.kernels.blocking import BLOCK, blocks
 from nnfast.kernels.numba_jit.compiler import compile_object, kernel
 from nnfast.kernels.numba_jit.memory import at, at_most
 from nnfast.kernels.numba_jit.objects import load
-from nnfast.kernels.numba_jit.simd import LANES, VECTOR, Accumulator, FloatPointer, constant, fma, splat
+from nnfast.kernels.numba_jit.simd import LANES, VECTOR, FloatPointer, constant
 from nnfast.kernels.operation import Operation, operation
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-SUMS = 24 if LANES == 16 else 12  # chains of multiply-adds in registers, more than two pipelines need
-MULTIPLIES = operation("limits.multiply_add", "x: TASKS W", "y: TASKS W", attributes="rounds: int",
-                       tasks=lambda s: s.TASKS)  # fmt: skip
 COPIES = operation("limits.copy", "x: ...", "y: ...", tasks=lambda s: blocks(s.SIZE, BLOCK))
 WHOLE_COPIES = operation("limits.copy_whole", "x: ...", "y: ...", tasks=lambda s: 16)
 TRIADS = operation("limits.triad", "a: ...; b: ...", "y: ...", tasks=lambda s: blocks(s.SIZE, BLOCK))
-
-
-@intrinsic
-def _multiply_add(typingctx, x, y, rounds):  # type: ignore[no-untyped-def]
-    """`SUMS` vectors become s * x[0] + x[1], so many times."""
-
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        x, y, rounds = arguments
-        factor, addend = (splat(builder, builder.load(builder.gep(x, [constant(i)]))) for i in (0, 1))
-        sums = [Accumulator(builder) for _ in range(SUMS)]
-        for i, item in enumerate(sums):
-            item.set(splat(builder, builder.load(builder.gep(x, [constant(i)]))))
-        with cgutils.for_range(builder, rounds):
-            for item in sums:
-                item.set(fma(builder, item.get(), factor, addend))
-        for i, item in enumerate(sums):
-            first = builder.extract_element(item.get(), ir.Constant(ir.IntType(32), 0))
-            builder.store(first, builder.gep(y, [constant(i)]))
-        return context.get_dummy_value()
-
-    return types.void(FloatPointer, FloatPointer, types.int64), codegen
 
 
 @intrinsic
@@ -70,13 +46,6 @@ def _memcpy(typingctx, source, target, count):  # type: ignore[no-untyped-def]
         return context.get_dummy_value()
 
     return types.void(FloatPointer, FloatPointer, types.int64), codegen
-
-
-@kernel
-def multiply_add(x, y, rounds, begin, end):  # type: ignore[no-untyped-def]
-    """As many multiply-adds as the processor can do: no memory is touched meanwhile."""
-    for task in range(begin, end):
-        _multiply_add(at(x, task * SUMS), at(y, task * SUMS), rounds)
 
 
 @kernel
@@ -116,16 +85,4 @@ def bound(
     function: Callable[..., None], op: Operation, arrays: Mapping[str, np.ndarray], **attributes: Any
 ) -> Callable[[], None]:
     """A kernel of this file over `arrays`, compiled, as a function that runs it on the threads that are set."""
-    sizes = op.bind({array.name: arrays[array.name].shape for array in op.inputs}, attributes)
-    layout, stage = op.layout("default"), op.algorithms["default"].stages[0]
-    addresses = [arrays[array.name].ctypes.data for array in layout.arrays]
-    block = np.array(addresses + layout.numbers(sizes, attributes), np.int64)
-    address = load(compile_object(function, op, "default"))
-    nodes = np.array([[address, block.ctypes.data, 0, stage.tasks(sizes), 0]], np.int64)
-    memory = block, dict(arrays)
-
-    def call() -> None:
-        assert memory  # what the addresses point to lives as long as this function
-        runtime.run(nodes, get_num_threads())
-
-    return call
+    return limits.bound(load(compile_object(function, op, "default")), op, arrays, **attributes)

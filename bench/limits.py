@@ -17,14 +17,12 @@ from functools import partial
 import numpy as np
 from nnfast.kernels import OPS, get_num_threads, set_num_threads
 from nnfast.kernels.launch import run
-from nnfast.kernels.numba_jit.simd import LANES
+from nnfast.kernels.limits import COPIED, multiply_adds
 
 from . import limit_kernels as kernels
 from .memory import aligned, aligned_copy
 from .timing import disturbed, in_turn, median, turn
 
-COPIED = 1 << 24  # floats of an array that is copied: 64 MB, beyond the caches
-TASKS, ROUNDS = 64, 20_000
 MATRIX = 2048
 PATIENCE = 2.0  # seconds to wait for a quiet machine
 
@@ -49,14 +47,6 @@ def threads(count: int) -> Iterator[None]:
         set_num_threads(before)
 
 
-def fma_loop() -> tuple[Callable[[], None], int]:
-    """A call that does nothing but multiply and add, and how many floating-point operations it is."""
-    x, y = aligned((TASKS, kernels.SUMS)), aligned((TASKS, kernels.SUMS))
-    x[...] = np.linspace(0.4, 0.6, kernels.SUMS)
-    flops = 2 * TASKS * ROUNDS * kernels.SUMS * LANES
-    return kernels.bound(kernels.multiply_add, kernels.MULTIPLIES, {"x": x, "y": y}, rounds=ROUNDS), flops
-
-
 def copies() -> dict[str, Callable[[], None]]:
     """Several ways to copy 64 MB; the best of them is the copy bandwidth."""
     arrays = {"x": aligned((COPIED,)), "y": aligned((COPIED,))}
@@ -76,7 +66,7 @@ def best(call: Callable[[], None], repeats: int) -> tuple[float, bool]:
 
 def measure(repeats: int = 5) -> Limits:
     """The limits on the threads that are set."""
-    call, flops = fma_loop()
+    call, flops = multiply_adds()
     multiplied, unsure = best(call, repeats)
     copied = [best(copy, repeats) for copy in copies().values()]
     seconds, also_unsure = min(copied)
@@ -91,7 +81,7 @@ def _shown(name: str, amount: float, unit: str, call: Callable[[], None], repeat
 def matrix_products(repeats: int) -> dict[str, tuple[float, bool]]:
     """The part of the multiply-add peak that each matrix product reaches, timed in turn, and if that was disturbed."""
     rng = np.random.default_rng(0)
-    peak_call, peak_flops = fma_loop()
+    peak_call, peak_flops = multiply_adds()
     found = {}
     for name in ("linear_forward", "linear_backward_data", "linear_backward_weight"):
         op = OPS[name]
@@ -114,7 +104,7 @@ def main() -> int:
     arguments = parser.parse_args()
     set_num_threads(arguments.threads)
     repeats = arguments.repeats
-    call, flops = fma_loop()
+    call, flops = multiply_adds()
     with threads(1):
         _shown("multiply-add, 1 thread", flops, "GFLOP/s", call, repeats)
     _shown(f"multiply-add, {arguments.threads} threads", flops, "GFLOP/s", call, repeats)

@@ -12,6 +12,7 @@ if _find_spec("nnfast.kernels") is None:
     )
 
 from . import creation, dispatch, dtypes, functional, grad_mode, nn, optim, random, tape
+from .compiler.function import compile
 from .creation import (
     arange,
     as_tensor,
@@ -32,7 +33,6 @@ from .creation import (
     zeros,
     zeros_like,
 )
-from .compiler.function import compile
 from .dtypes import bool_ as bool
 from .dtypes import float32, float64, int8, int16, int32, int64, uint8
 from .functional import (
@@ -170,6 +170,7 @@ __all__ = [
     "optim",
     "permute",
     "pow",
+    "profile",
     "rand",
     "rand_like",
     "randint",
@@ -211,7 +212,8 @@ __all__ = [
     "zeros_like",
 ]  # fmt: skip
 
-_LAZY = {"data": "data", "io": "io", "train": "train", "models": "models", "save": "io:save", "load": "io:load"}
+_LAZY = {"data": "data", "io": "io", "train": "train", "models": "models", "save": "io:save", "load": "io:load",
+         "profile": "compiler.profiler:profile"}  # fmt: skip
 
 
 def is_tensor(obj: object) -> "bool":  # type: ignore[valid-type]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import update_wrapper
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nnfast import dispatch
 from nnfast.grad_mode import is_grad_enabled
 from nnfast.kernels import runtime
 from nnfast.kernels.backends import current_backend
@@ -20,10 +21,13 @@ from nnfast.tracing import recorded_by, recorder
 
 from .capture import Capture
 from .diagnosis import explained
-from .graph import OUTSIDE, Graph, Operand
+from .graph import OUTSIDE, Operand
 from .guards import Guards
 from .optimize import PASSES, optimize
 from .plan import Arena, Plan
+
+if TYPE_CHECKING:
+    from .listing import Listing
 
 KEPT = 32
 """Plans that a function keeps for one kind of arguments; the oldest goes first."""
@@ -37,6 +41,8 @@ class Variant:
     captured, graph : the operations before and after the passes.
     plan : what runs.
     guards : what must hold.
+    backend : what it was captured for.
+    parameters : how many elements each of them has.
     """
 
     def __init__(self, function: CompiledFunction, args: tuple[Any, ...], kwargs: dict[str, Any], backend: str) -> None:
@@ -54,6 +60,8 @@ class Variant:
                 leaf._grad = before
         self._keep_results(capture)
         self.guards = Guards(capture)
+        self.backend = backend
+        self.parameters = tuple(tensor.numel() for tensor, _, trained in capture.tensors.values() if trained)
         self.captured = capture.graph
         self.captured.threads = runtime.usable_threads(get_num_threads())
         self.feeds, self.before, self.after, self.tests = capture.feeds, capture.before, capture.after, capture.tests
@@ -72,8 +80,10 @@ class Variant:
                 if operand is not None and operand.buffer.kind != OUTSIDE:
                     array = function.gradient_memory(leaf, operand.buffer.nbytes)
                     operand.buffer.kind, operand.buffer.array = OUTSIDE, array
-                    parameter = capture.operand(leaf.memory)
-                    capture.graph.gradients.append(("" if parameter is None else parameter.buffer.name, operand))
+                    known = capture.operand(leaf.memory)
+                    name = "" if known is None else known.buffer.name
+                    operand.buffer.name = f"{name}.grad" if name else ""
+                    capture.graph.gradients.append((name, operand))
                     memory = array[operand.offset : operand.offset + operand.nbytes].view(operand.dtype)
                     memory = memory.reshape(operand.shape)
                     final = wrap(memory.transpose(0, 3, 1, 2) if memory.ndim == 4 else memory)
@@ -138,12 +148,14 @@ class CompiledFunction:
     ----------
     function : what was compiled.
     variants : what was captured so far, by kind of arguments.
+    latest : what was captured last.
     """
 
     def __init__(self, function: Callable[..., Any], without: Collection[str]) -> None:
         self.function = function
         self.without = frozenset(without)
         self.variants: dict[Any, list[Variant]] = {}
+        self.latest: Variant | None = None
         self.arena = Arena()
         self._gradients: dict[int, tuple[Tensor, np.ndarray]] = {}
         self._lock = threading.RLock()
@@ -153,6 +165,10 @@ class CompiledFunction:
         if recorder() is not None:  # within another capture: part of it
             return self.function(*args, **kwargs)
         with self._lock:
+            if dispatch.timed_run is not None:
+                from .profiler import timed_call
+
+                return timed_call(self, args, kwargs)
             return self.variant(*args, **kwargs).run(args, kwargs)
 
     def variant(self, *args: Any, **kwargs: Any) -> Variant:
@@ -171,6 +187,7 @@ class CompiledFunction:
                 return variant
         made = Variant(self, args, kwargs, backend)
         known.append(made)
+        self.latest = made
         del known[:-KEPT]
         return made
 
@@ -181,14 +198,18 @@ class CompiledFunction:
             known = self._gradients[id(leaf)] = leaf, np.zeros(nbytes, np.uint8)
         return known[1][:nbytes]
 
-    def plan(self) -> str:
-        """The listing of the last captured variant, before and after the passes."""
-        from .listing import listing
+    def plan(self) -> Listing:
+        """What was captured last, before and after the passes, to be printed.
 
-        every = [variant for variants in self.variants.values() for variant in variants]
-        if not every:
-            return "nothing was captured yet: call the function first"
-        return listing(every[-1])
+        Raises
+        ------
+        RuntimeError : the function was not called yet.
+        """
+        if self.latest is None:
+            raise RuntimeError("compile: nothing was captured yet; call the function first")
+        from .listing import listed
+
+        return listed(self.latest)
 
 
 def compile(

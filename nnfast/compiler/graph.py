@@ -201,6 +201,11 @@ class Graph:
                 seen.add(operand.buffer)
                 yield operand.buffer
 
+    def __str__(self) -> str:
+        from .listing import graph_listing
+
+        return graph_listing(self)
+
     def copy(self) -> Graph:
         """A graph with nodes of its own on the same buffers."""
         nodes = [

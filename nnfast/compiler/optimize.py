@@ -11,9 +11,9 @@ from .passes.dead_code import dead_code
 from .passes.finite import finite
 from .passes.fuse_loads import fuse_loads
 from .passes.fuse_stores import fuse_stores
-from .passes.join_pixels import join_pixels
 from .passes.groups import groups
 from .passes.in_place import in_place
+from .passes.join_pixels import join_pixels
 from .passes.rename import rename
 from .passes.split_norms import split_norms
 

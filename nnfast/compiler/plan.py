@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -260,19 +261,23 @@ class Plan:
 
         Parameters
         ----------
-        times : gets, for each step, the begin and end in seconds of each of its rows.
+        times : gets, for each step, the begin and end of each of its stages in seconds of `time.perf_counter`; zeros
+            for those behind a guard that stopped the run.
         """
         self._refresh()
         for step in self.steps:
-            measured = None if times is None else np.zeros((max(1, len(step.rows)), 2))
-            if step.python is not None:
-                step.python()
-            else:
+            measured = None if times is None else np.zeros((len(step.stages), 2))
+            if times is not None and measured is not None:
+                times.append(measured)
+            if step.python is None:
                 stopped = runtime.run(step.rows, self.graph.threads, measured, step.counters)
                 if stopped < len(step.rows):
                     return step.stages[stopped][0]
-            if times is not None and measured is not None:
-                times.append(measured)
+                continue
+            begin = time.perf_counter()
+            step.python()
+            if measured is not None:
+                measured[0] = begin, time.perf_counter()
         return None
 
     def first_node(self, wanted: Callable[[Node], bool]) -> Node | None:

@@ -109,16 +109,6 @@ def test_copies_copy(name):
     np.testing.assert_array_equal(y, x)
 
 
-def test_multiply_add_runs_all_its_rounds():
-    x, y = aligned((2, limit_kernels.SUMS)), aligned((2, limit_kernels.SUMS))
-    x[...] = np.linspace(0.4, 0.6, limit_kernels.SUMS)
-    expected = x.astype(np.float64)
-    for _ in range(3):
-        expected = expected * x[:, :1] + x[:, 1:2]
-    limit_kernels.bound(limit_kernels.multiply_add, limit_kernels.MULTIPLIES, {"x": x, "y": y}, rounds=3)()
-    np.testing.assert_allclose(y, expected, rtol=1e-6)
-
-
 @pytest.mark.parametrize("name", memory_bound.NAMES)
 def test_memory_bound_operations_exist(name):
     op = name.split()[0]
