@@ -13,7 +13,6 @@ import argparse
 import dataclasses
 import json
 import math
-import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
@@ -28,7 +27,7 @@ from .limits import Limits, measure
 from .own import Call, calls, inputs
 from .peer_process import Peer, PeerError, torch_python
 from .shapes import FURTHER, SWEEP, TABLE, Shape
-from .timing import Turn, calls_for, disturbed, in_turn, median, turn
+from .timing import Turn, calls_for, disturbed, geometric_mean, in_turn, median, turn
 
 EPSILON = 2.0**-23
 WINOGRAD = 8  # how much larger the errors of F(4x4, 3x3) are
@@ -168,11 +167,6 @@ def line(row: Row, limits: Limits) -> str:
     note = " ".join(filter(None, ("(disturbed)" if row.disturbed else "", row.note)))
     rate = f"{amount / own / 1e9:4.0f} {unit:7} {amount / own / peak:7.0%}"
     return f"{start} {times} {row.algorithm:10} {rate} {row.error:8.1e} {note}".rstrip()
-
-
-def geometric_mean(ratios: Sequence[float]) -> float:
-    """The geometric mean of positive numbers."""
-    return math.exp(statistics.fmean(math.log(ratio) for ratio in ratios))
 
 
 def summary(found: Sequence[Row], sweep: bool) -> list[str]:

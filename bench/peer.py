@@ -1,13 +1,10 @@
 """PyTorch's side of `bench.convolutions`, in a process and perhaps an interpreter of its own.
 
-Reads one JSON object a line from its input and answers each with one on its output: ``load`` (arrays from a folder),
-``save`` (a result, to a file), ``time`` (a turn of calls). It does nothing between two requests.
+Its requests are ``load`` (arrays from a folder), ``save`` (a result, to a file) and ``time`` (a turn of calls).
 """
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -18,6 +15,7 @@ import numpy as np
 import torch
 
 from bench.timing import turn
+from bench.worker import serve
 
 Calls = dict[str, Callable[[], torch.Tensor]]
 
@@ -55,18 +53,10 @@ def _answer(request: dict[str, Any], calls: Calls) -> dict[str, Any]:
 
 def main() -> None:
     """Answer until the input ends."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print must not stand between answers
     torch.set_num_threads(int(sys.argv[1]))
-    print(json.dumps({"version": torch.__version__}), file=answers, flush=True)
     calls: Calls = {}
     with torch.no_grad():
-        for line in sys.stdin:
-            try:
-                answer = _answer(json.loads(line), calls)
-            except (RuntimeError, NotImplementedError) as error:
-                answer = {"error": str(error)}
-            print(json.dumps(answer), file=answers, flush=True)
+        serve(lambda: {"version": torch.__version__}, lambda request: _answer(request, calls))
 
 
 if __name__ == "__main__":

@@ -78,6 +78,11 @@ def median(turns: Sequence[Turn]) -> float:
     return statistics.median([seconds for one in turns for seconds in one.seconds] or [math.nan])
 
 
+def geometric_mean(ratios: Sequence[float]) -> float:
+    """The geometric mean of positive numbers."""
+    return math.exp(statistics.fmean(math.log(ratio) for ratio in ratios))
+
+
 def disturbed(turns: Sequence[Turn]) -> bool:
     """Whether half of the turns or more are disturbed, so that their median says nothing."""
     return 2 * sum(one.disturbed for one in turns) >= len(turns)

@@ -154,8 +154,8 @@ class Capture:
         caller = sys._getframe(2).f_code.co_name.strip("_")
         what = "an argument" if any(tensor.storage is x.storage for x in self._inputs) else "a tensor"
         raise CaptureError(
-            f"nnfast.compile: {caller}() needs the values of {what} of shape {list(tensor.shape)} while the function is "
-            f"captured, when they are not known: they are another run's tomorrow. {_ADVICE}"
+            f"nnfast.compile: {caller}() needs the values of {what} of shape {list(tensor.shape)}, which are not "
+            f"known while the function is captured, and others in every run. {_ADVICE}"
         )
 
     def checks(self, tensor: Tensor, check: Callable[[np.ndarray], None]) -> None:

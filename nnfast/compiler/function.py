@@ -47,8 +47,7 @@ class Variant:
 
     def __init__(self, function: CompiledFunction, args: tuple[Any, ...], kwargs: dict[str, Any], backend: str) -> None:
         capture = Capture()
-        known = [leaf for leaf in _tensors((args, kwargs))]
-        stand_ins = {id(tensor): capture.input(tensor) for tensor in known}
+        stand_ins = {id(tensor): capture.input(tensor) for tensor in _tensors((args, kwargs))}
         replaced = _mapped((args, kwargs), lambda tensor: stand_ins[id(tensor)])
         try:
             with recorded_by(capture):

@@ -37,6 +37,10 @@ class Arena:
     def __init__(self) -> None:
         self.memory = np.empty(0, np.uint8)
 
+    def place(self, lives: Mapping[Buffer, tuple[int, int]]) -> tuple[dict[Buffer, int], int]:
+        """Where buffers of these lifetimes stand in the memory, and how much they need."""
+        return placement(lives)
+
     def reserve(self, size: int) -> None:
         """See that `memory` has at least `size` bytes. What plans kept there before is gone."""
         if self.memory.nbytes >= size:
@@ -84,7 +88,7 @@ class Plan:
         for node, binding in self.bindings.items():
             _, size = binding.placed(graph.threads)
             node.temporary = Buffer(size, MADE, "temporary") if size else None
-        self.offsets, self.size = placement(lifetimes(graph))
+        self.offsets, self.size = arena.place(lifetimes(graph))
         self._arguments = np.zeros(0, np.int64)
         self._memory: np.ndarray | None = None
         # Fields of the arguments that hold addresses in the arena or of an argument, and how far behind its begin.

@@ -1,0 +1,86 @@
+"""How long a user waits from `python` to the end of the first training step, kernels cached and nothing cached.
+
+python -m bench.startup [--model mnist_cnn] [--batch 128] [--threads 2] [--runs 5] [--eager]
+
+Each run is a new process that imports nnfast, builds the network, and takes one step: forward, backward and Adam. Its
+time ends when the step has ended, whatever Python does until it exits. *Cached*: the folder of kernels is what an
+earlier process left. *Nothing cached*: that folder is empty; Python's own bytecode and the system's file cache are warm
+in both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+from .models import NAMES
+from .worker import ROOT
+
+TARGETS = {"cached": 1.5, "nothing cached": 20.0}
+SCRIPT = """import sys
+from bench.own_steps import training_step
+model, batch, threads, variant = sys.argv[1:]
+float(training_step(model, int(batch), int(threads), variant)())
+print("done", flush=True)"""
+
+
+def first_step(command: list[str], cache: str) -> float:
+    """Seconds from the start of a process to the line that it prints after its step.
+
+    Raises
+    ------
+    SystemExit : it failed; its own message stands above.
+    """
+    environment = os.environ | {"NNFAST_CACHE_DIR": cache}
+    start = time.perf_counter()
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        seconds = time.perf_counter() - start
+    if line != b"done\n":
+        raise SystemExit(f"the training step failed with status {process.returncode}")
+    return seconds
+
+
+def measure(command: list[str], runs: int) -> dict[str, list[float]]:
+    """The seconds of `runs` processes with nothing cached, and of as many with what the last of them left."""
+    found: dict[str, list[float]] = {"cached": [], "nothing cached": []}
+    for run in range(runs):
+        with tempfile.TemporaryDirectory(prefix="nnfast-bench-") as cache:
+            found["nothing cached"].append(first_step(command, cache))
+            if run == runs - 1:
+                found["cached"] = [first_step(command, cache) for _ in range(runs)]
+    return found
+
+
+def line(case: str, seconds: list[float]) -> str:
+    """The runs of a case as text."""
+    middle = statistics.median(seconds)
+    met = "met" if middle <= TARGETS[case] else "NOT met"
+    return (f"{case:15} {middle:7.2f} s, from {min(seconds):.2f} to {max(seconds):.2f} s in {len(seconds)} runs "
+            f"(target {TARGETS[case]} s: {met})")  # fmt: skip
+
+
+def main() -> int:
+    """Print both cases."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=NAMES, default="mnist_cnn")
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--runs", type=int, default=5, help="new processes of each case")
+    parser.add_argument("--eager", action="store_true", help="without nnfast.compile")
+    arguments = parser.parse_args()
+    variant = "eager" if arguments.eager else "compile"
+    command = [sys.executable, "-c", SCRIPT, arguments.model, str(arguments.batch), str(arguments.threads), variant]
+    for case, seconds in measure(command, arguments.runs).items():
+        print(line(case, seconds))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
