@@ -25,6 +25,7 @@ ATTRIBUTES: Mapping[str, Mapping[str, Any]] = {
     "dropout": {"p": 0.5},
     "add": {"alpha": 1.0},
     "scale": {"alpha": 2.0, "beta": 1.0},
+    "clamp": {"low": -0.5, "high": 0.5},
     "power": {"exponent": 3.0},
     "fill": {"value": 1.0},
     "cross_entropy_forward": {"ignore_index": -100, "label_smoothing": 0.1, "mean": 1},
@@ -42,10 +43,13 @@ ATTRIBUTES: Mapping[str, Mapping[str, Any]] = {
     "adagrad_step": {"lr_decay": 0.0, "eps": 1e-10, "weight_decay": 0.0, "maximize": 0},
     "rmsprop_step": {"alpha": 0.99, "eps": 1e-8, "weight_decay": 0.0, "momentum": 0.9, "maximize": 0},
     "adadelta_step": {"rho": 0.9, "eps": 1e-6, "weight_decay": 0.0, "maximize": 0},
+    "gradient_norm": {"max_norm": 1.0},
     "im2col": {"kernel_size": (3, 3), **WINDOW},
     "col2im": {"size": (SIZE, SIZE), **WINDOW},
     "max_pool2d_forward": {**POOL, "ceil_mode": 0},
     "max_pool2d_backward": {**POOL, "size": (SIZE, SIZE)},
+    "fused_max_pool2d_forward": {"activation": RELU, **POOL, "ceil_mode": 0},
+    "fused_max_pool2d_backward": {"activation": RELU, **POOL, "size": (SIZE, SIZE)},
     "avg_pool2d_forward": {**AVERAGE, "ceil_mode": 0},
     "avg_pool2d_backward": {**AVERAGE, "size": (SIZE, SIZE)},
     "adaptive_avg_pool2d_forward": {"output_size": (1, 1)},
@@ -103,9 +107,11 @@ def _fused(normal: Callable[..., np.ndarray]) -> dict[str, np.ndarray]:
 
 def _pooling(op: str, normal: Callable[..., np.ndarray]) -> dict[str, np.ndarray]:
     x = normal(*IMAGES)
-    if op == "max_pool2d_backward":
-        _, argmax = get("max_pool2d_forward", "reference")(x=x, **ATTRIBUTES["max_pool2d_forward"])
-        return {"dy": normal(*argmax.shape), "argmax": argmax}
+    if "max_pool2d_backward" in op:
+        y, argmax = get("max_pool2d_forward", "reference")(x=x, **ATTRIBUTES["max_pool2d_forward"])
+        return {"dy": normal(*argmax.shape), "argmax": argmax, "y": y, "x": x, "centre": normal(C)}
+    if op == "fused_max_pool2d_forward":
+        return {"x": x, "scale": normal(C), "shift": normal(C)}
     size = 1 if op.startswith("adaptive") else SIZE // 2
     return {"x": x, "dy": normal(N, size, size, C)}
 
@@ -126,14 +132,15 @@ def _norm(normal: Callable[..., np.ndarray]) -> dict[str, np.ndarray]:
 
 def _optimizer(op: str, normal: Callable[..., np.ndarray]) -> dict[str, np.ndarray]:
     made = {array.name: np.abs(normal(1 << 20)) for array in OPS[op].inputs + OPS[op].updates}
-    return made | {"lr": np.array([1e-3]), "step": np.array([3]), "grad_avg": np.empty(0, np.float32)}
+    gradients = {"squares": np.ones(62), "losses": np.ones(1, np.float32)}
+    return made | gradients | {"lr": np.array([1e-3]), "step": np.array([3]), "grad_avg": np.empty(0, np.float32)}
 
 
 def _elements(op: str, normal: Callable[..., np.ndarray]) -> dict[str, np.ndarray]:
     shape = (*ROWS,)
     positive = np.abs(normal(*shape)) + np.float32(0.1)
     made = {name: normal(*shape) for name in ("dy", "a", "b")} | {"x": positive, "y": 1 / (1 + positive)}
-    made |= {"seed": np.array([1, 2], np.uint64), "step": np.array([0])}
+    made |= {"seed": np.array([1, 2], np.uint64), "step": np.array([0]), "factor": np.ones(1, np.float32)}
     return {key: value.ravel() for key, value in made.items()} if op == "copy_strided" else made
 
 

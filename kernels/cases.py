@@ -1,14 +1,12 @@
 """The one table of cases: seeded inputs of every operation, for the tests, for `nnfast compare` and for the benchmarks.
 
-A case is an operation's inputs, updates and attributes. Values are kept in float32 and widened on demand, so that every
-backend and every judge sees the same numbers. Sizes stand around the lane counts, strides do not divide, and every
-operation has a case with more rows or elements than one task handles.
+`case.py` says what a case is, `cases_pool.py` has those of pooling. Sizes stand around the lane counts, strides do not
+divide, and every operation has a case with more rows or elements than one task handles.
 """
 
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,77 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from .case import LANES, Arrays, Case, Draw, Pair, rounded
+from .cases_pool import pooling
+from .convolution import convolved
 from .fused import NO_ACTIVATION, RELU, RELU6
-from .operation import DTYPES
-from .ops import BLOCK, OPS, convolved, pooled
-
-LANES = (1, 3, 15, 16, 17, 31, 33)
-"""Lengths around the lane counts 1, 4, 8, 16 and twice that."""
-
-Arrays = dict[str, np.ndarray]
-Pair = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Case:
-    """One call of an operation.
-
-    Parameters
-    ----------
-    op : the operation, a key of `OPS`.
-    name : what is special about the case; unique for the operation.
-    values : inputs and updates by name, of the declared types.
-    attributes : all attributes.
-    large : whether nested Python loops would take too long; such a case is judged by the float64 reference only.
-    """
-
-    op: str
-    name: str
-    values: Mapping[str, np.ndarray]
-    attributes: Mapping[str, Any]
-    large: bool = False
-
-    def __post_init__(self) -> None:
-        op = OPS[self.op]
-        declared: dict[str, Any] = {array.name: DTYPES[array.dtype] for array in op.inputs + op.updates}
-        object.__setattr__(
-            self, "values", {name: np.asarray(value, declared[name]) for name, value in self.values.items()}
-        )
-
-    @property
-    def id(self) -> str:
-        """The case's name in test reports."""
-        return f"{self.op}-{self.name}"
-
-    def arrays(self, dtype: type | np.dtype = np.float32) -> Arrays:
-        """New copies of the inputs and updates, with `dtype` where the declaration says ``float``."""
-        op = OPS[self.op]
-        wanted = {array.name: dtype if array.dtype == "float" else None for array in op.inputs + op.updates}
-        return {name: np.array(self.values[name], chosen, order="C") for name, chosen in wanted.items()}
-
-
-class Draw:
-    """Random numbers that depend on a case's id alone."""
-
-    def __init__(self, *key: str) -> None:
-        self.rng = np.random.default_rng(zlib.crc32("-".join(key).encode()))
-
-    def normal(self, *shape: int) -> np.ndarray:
-        """Standard normal numbers, rounded to float32."""
-        return rounded(self.rng.standard_normal(shape))
-
-    def positive(self, *shape: int) -> np.ndarray:
-        """Numbers in [0.5, 2], rounded to float32."""
-        return rounded(self.rng.uniform(0.5, 2.0, shape))
-
-    def labels(self, count: int, classes: int) -> np.ndarray:
-        """Class indices."""
-        return self.rng.integers(0, classes, count)
-
-
-def rounded(values: np.ndarray) -> np.ndarray:
-    """`values` in float64, each one a number that float32 holds."""
-    return np.asarray(values).astype(np.float32).astype(np.float64)
+from .ops import BLOCK, OPS
 
 
 @lru_cache(maxsize=1)
@@ -98,8 +30,9 @@ def cases() -> tuple[Case, ...]:
     >>> {case.op for case in cases()} == set(OPS)
     True
     """
-    groups = (_convolution, _fused, _columns, _max_pool, _avg_pool, _adaptive_pool, _linear, _activation, _dropout,
-              _arithmetic, _copy_strided, _reduction, _softmax, _losses, _batch_norm, _optimizers)  # fmt: skip
+    groups = (_convolution, _fused, _columns, pooling, _linear, _activation, _dropout,
+              _arithmetic, _copy_strided, _reduction, _softmax, _losses, _batch_norm, _optimizers,
+              _gradients)  # fmt: skip
     found = [case for group in groups for case in group()]
     order = {name: position for position, name in enumerate(OPS)}
     return tuple(sorted(found, key=lambda case: order[case.op]))
@@ -287,90 +220,6 @@ def _columns() -> Iterator[Case]:
         yield Case("col2im", name, {"columns": columns}, {"size": g.hw} | g.attributes)
 
 
-# name: n, hw, c, kernel, stride, padding, dilation, ceil_mode
-POOLS: dict[str, tuple[int, Pair, int, Pair, Pair, Pair, Pair, int]] = {
-    "one of everything": (1, (1, 1), 1, (1, 1), (1, 1), (0, 0), (1, 1), 0),
-    "2x2": (2, (6, 4), 16, (2, 2), (2, 2), (0, 0), (1, 1), 0),
-    "2x2 does not divide": (2, (7, 5), 3, (2, 2), (2, 2), (0, 0), (1, 1), 0),
-    "2x2 ceil": (1, (7, 5), 17, (2, 2), (2, 2), (0, 0), (1, 1), 1),
-    "3x3 stride 2 padding 1": (2, (8, 7), 15, (3, 3), (2, 2), (1, 1), (1, 1), 0),
-    "3x3 stride 2 padding 1 ceil": (1, (8, 7), 33, (3, 3), (2, 2), (1, 1), (1, 1), 1),
-    "3x3 stride 1": (1, (5, 6), 31, (3, 3), (1, 1), (1, 1), (1, 1), 0),
-    "2x3 stride 3x2 ceil": (1, (8, 6), 4, (2, 3), (3, 2), (1, 1), (1, 1), 1),
-    "kernel as large as the input": (3, (5, 4), 17, (5, 4), (1, 1), (0, 0), (1, 1), 0),
-    "stride larger than kernel": (1, (9, 8), 5, (2, 2), (4, 3), (0, 0), (1, 1), 0),
-    "ceil drops a window in the padding": (1, (4, 4), 3, (2, 2), (3, 3), (1, 1), (1, 1), 1),
-    "1x1 stride 2": (1, (5, 5), 16, (1, 1), (2, 2), (0, 0), (1, 1), 0),
-    "many rows": (5, (13, 4), 2, (3, 2), (2, 1), (1, 1), (1, 1), 0),
-    "no images": (0, (4, 4), 3, (2, 2), (2, 2), (0, 0), (1, 1), 0),
-    "2x2 of many channels": (2, (6, 4), 80, (2, 2), (2, 2), (0, 0), (1, 1), 0),
-    "2x2 of 64 channels": (1, (5, 7), 64, (2, 2), (2, 2), (0, 0), (1, 1), 0),
-    "3x3 stride 2 of many channels": (2, (8, 7), 81, (3, 3), (2, 2), (1, 1), (1, 1), 0),
-    "5x4 side by side, many channels": (2, (10, 8), 145, (5, 4), (5, 4), (0, 0), (1, 1), 0),
-}
-DILATED_POOLS = {
-    "dilation 2": (1, (7, 8), 16, (3, 3), (1, 1), (1, 1), (2, 2), 0),
-    "dilation 2x3 stride 2 ceil": (2, (9, 10), 3, (2, 3), (2, 2), (0, 1), (2, 3), 1),
-}
-
-
-def _valid_tap(draw: Draw, size: int, out: int, kernel: int, stride: int, padding: int, dilation: int) -> np.ndarray:
-    """For every output position a random tap of its window that lies inside the input."""
-    taps = [[r for r in range(kernel) if 0 <= o * stride - padding + r * dilation < size] for o in range(out)]
-    return np.array([draw.rng.choice(inside) for inside in taps], int)
-
-
-def _max_pool() -> Iterator[Case]:
-    for name, (n, hw, c, kernel, stride, padding, dilation, ceil_mode) in (POOLS | DILATED_POOLS).items():
-        draw = Draw("max_pool2d", name)
-        geometry = list(zip(hw, kernel, stride, padding, dilation, strict=True))
-        out = [pooled(*item, ceil_mode) for item in geometry]
-        window = {"kernel_size": kernel, "stride": stride, "padding": padding, "dilation": dilation}
-        x = draw.normal(n, *hw, c)
-        yield Case("max_pool2d_forward", name, {"x": x}, window | {"ceil_mode": ceil_mode})
-        # Few different values: most windows hold their maximum several times, and the first one must win.
-        yield Case("max_pool2d_forward", name + " ties", {"x": np.round(x)}, window | {"ceil_mode": ceil_mode})
-        yield Case("max_pool2d_forward", name + " negative", {"x": -np.abs(x) - 1}, window | {"ceil_mode": ceil_mode})
-        rows, columns = (_valid_tap(draw, size, length, *rest)
-                         for (size, *rest), length in zip(geometry, out, strict=True))  # fmt: skip
-        argmax = np.broadcast_to((rows[:, None] * kernel[1] + columns)[None, :, :, None], (n, *out, c))
-        yield Case("max_pool2d_backward", name, {"dy": draw.normal(n, *out, c), "argmax": argmax.astype(np.uint8)},
-                   {"size": hw} | window)  # fmt: skip
-
-
-def _avg_pool() -> Iterator[Case]:
-    for name, (n, hw, c, kernel, stride, padding, _, ceil_mode) in POOLS.items():
-        for include in (0, 1):
-            draw = Draw("avg_pool2d", name)
-            out = [pooled(*item, 1, ceil_mode) for item in zip(hw, kernel, stride, padding, strict=True)]
-            window = {"kernel_size": kernel, "stride": stride, "padding": padding}
-            title = f"{name} {'with' if include else 'without'} padding"
-            yield Case("avg_pool2d_forward", title, {"x": draw.normal(n, *hw, c)},
-                       window | {"ceil_mode": ceil_mode, "count_include_pad": include})  # fmt: skip
-            yield Case("avg_pool2d_backward", title, {"dy": draw.normal(n, *out, c)},
-                       {"size": hw} | window | {"count_include_pad": include})  # fmt: skip
-
-
-def _adaptive_pool() -> Iterator[Case]:
-    for n, hw, c, out in (
-        (1, (1, 1), 1, (1, 1)),
-        (2, (7, 5), 17, (1, 1)),
-        (1, (6, 4), 16, (3, 2)),
-        (2, (7, 5), 3, (3, 2)),
-        (1, (5, 9), 15, (4, 7)),
-        (1, (3, 2), 33, (5, 4)),
-        (1, (6, 6), 31, (6, 6)),
-        (5, (13, 2), 2, (4, 1)),
-        (2, (7, 5), 145, (1, 1)),
-        (1, (10, 12), 80, (2, 2)),
-        (0, (4, 4), 3, (2, 2)),
-    ):
-        name = "{}x{}x{}x{} to {}x{}".format(n, *hw, c, *out)
-        draw = Draw("adaptive_avg_pool2d", name)
-        yield Case("adaptive_avg_pool2d_forward", name, {"x": draw.normal(n, *hw, c)}, {"output_size": out})
-        yield Case("adaptive_avg_pool2d_backward", name, {"dy": draw.normal(n, *out, c)}, {"size": hw})
-
-
 def _linear() -> Iterator[Case]:
     sizes = [
         (1, 1, 1),
@@ -484,6 +333,10 @@ def _arithmetic() -> Iterator[Case]:
     yield from _elementwise("div", fraction)
     yield from _elementwise("scale", one, {"alpha": 0.7, "beta": -1.3})
     yield from _elementwise("scale", one, {"alpha": 2.5, "beta": 0.0}, "beta 0", few)
+    yield from _elementwise("scale_by", lambda draw, shape: one(draw, shape) | {"factor": draw.normal(1)})
+    yield from _elementwise("clamp", one, {"low": -0.3, "high": 0.7})
+    yield from _elementwise("clamp", one, {"low": -math.inf, "high": -0.1}, "from below", few)
+    yield from _elementwise("clamp", one, {"low": 0.5, "high": -0.5}, "nothing left", few)
     yield from _elementwise("power", positive, {"exponent": 0.3})
     for exponent in (-0.5, 0.5, 1.0, 0.0, -1.0):
         yield from _elementwise("power", positive, {"exponent": exponent}, f"exponent {exponent}", few)
@@ -541,6 +394,7 @@ def _reduction() -> Iterator[Case]:
             yield Case(f"{op}_backward", name, {"dy": dy}, {"count": r}, large)
             yield Case(f"{op}_forward", name + " far from zero", {"x": rounded(x + 1e4)}, {}, large)
     yield Case("sum_forward", "nothing to add", {"x": np.zeros((2, 0, 3))}, {})
+    yield from _elementwise("sum_squares", lambda draw, shape: {"x": draw.normal(*shape)})
 
 
 ROWS = ((1, 1), (3, 15), (1, 16), (17, 17), (2, 31), (5, 33), (2, 3), (0, 5), (40, 1000), (2, 20000), (20000, 2))
@@ -741,6 +595,17 @@ def _optimizers() -> Iterator[Case]:
         yield _step(op, f"blocks {first} step 2", SHAPES["blocks"], 2, state, defaults | variants[first])
         yield _step(op, "33 step 1", (33,), 1, state, defaults)
         yield _step(op, "33 step 100000", (33,), 100_000, state, defaults)
+
+
+def _gradients() -> Iterator[Case]:
+    for count in (0, 1, 3, 16, 62):
+        for title, max_norm in (("clipped", 0.5), ("kept", 1e3)):
+            draw = Draw("gradient_norm", f"{count} {title}")
+            yield Case("gradient_norm", f"{count} {title}", {"squares": draw.positive(count)}, {"max_norm": max_norm})
+        for losses in (0, 1, 17):
+            draw = Draw("finite", f"{count} {losses}")
+            values = {"squares": draw.positive(count), "losses": draw.normal(losses)}
+            yield Case("finite", f"{count} squares {losses} losses", values, {})
 
 
 def _step(

@@ -161,7 +161,7 @@ def conv2d_backward_weight(call: Call, a: SimpleNamespace, e: SimpleNamespace) -
 # ---------------------------------------------------------------- fused
 
 
-def _argument(a: SimpleNamespace) -> tuple[np.ndarray, np.ndarray]:
+def argument(a: SimpleNamespace) -> tuple[np.ndarray, np.ndarray]:
     """What the activation is applied to, and its terms in units of eps."""
     if not len(a.scale):
         return a.x, np.zeros(a.x.shape)
@@ -170,7 +170,7 @@ def _argument(a: SimpleNamespace) -> tuple[np.ndarray, np.ndarray]:
 
 def _image(call: Call, a: SimpleNamespace) -> tuple[np.ndarray, np.ndarray]:
     """The images that the convolution sees, and their terms."""
-    before, terms = _argument(a)
+    before, terms = argument(a)
     if call.activation == NO_ACTIVATION:
         return before, terms
     return np.clip(before, 0.0, 6.0 if call.activation == RELU6 else np.inf), terms
@@ -184,7 +184,7 @@ def _gradient(a: SimpleNamespace) -> tuple[np.ndarray, np.ndarray]:
     return parts[0] + parts[1] + parts[2], ROUNDINGS * (np.abs(parts[0]) + np.abs(parts[1]) + np.abs(parts[2]))
 
 
-def _summed(values: np.ndarray, terms: np.ndarray, weight: np.ndarray, change: np.ndarray) -> np.ndarray:
+def summed(values: np.ndarray, terms: np.ndarray, weight: np.ndarray, change: np.ndarray) -> np.ndarray:
     """Terms of sums over pixels: of `values`, and of ``values * weight``, whose derivative by them is `change`."""
     pixels = (0, 1, 2)
     return np.stack([
@@ -200,7 +200,7 @@ def fused_conv2d_forward(call: Call, a: SimpleNamespace, e: SimpleNamespace) -> 
     if not len(a.centre):
         return {"y": y}
     deviation = e.y - a.centre
-    return {"y": y, "sums": _summed(deviation, y, deviation, 2.0 * np.abs(deviation))}
+    return {"y": y, "sums": summed(deviation, y, deviation, 2.0 * np.abs(deviation))}
 
 
 def fused_conv2d_backward_data(call: Call, a: SimpleNamespace, e: SimpleNamespace) -> Terms:
@@ -208,7 +208,7 @@ def fused_conv2d_backward_data(call: Call, a: SimpleNamespace, e: SimpleNamespac
     gradient, loaded = _gradient(a)
     dx = _backward_data_terms(call, gradient, a.w) + _backward_data(call, loaded, np.abs(a.w))
     if call.activation != NO_ACTIVATION:
-        before, terms = _argument(a)
+        before, terms = argument(a)
         top = 6.0 if call.activation == RELU6 else np.inf
         close = (np.minimum(np.abs(before), np.abs(before - top)) <= call.unit * terms) & (terms > 0)
         whole = np.abs(_backward_data(call, gradient, a.w)) / call.unit
@@ -216,7 +216,7 @@ def fused_conv2d_backward_data(call: Call, a: SimpleNamespace, e: SimpleNamespac
     if not len(a.centre):
         return {"dx": dx}
     deviation = np.abs(a.x - a.centre)
-    return {"dx": dx, "sums": _summed(e.dx, dx, deviation, deviation)}
+    return {"dx": dx, "sums": summed(e.dx, dx, deviation, deviation)}
 
 
 def fused_conv2d_backward_weight(call: Call, a: SimpleNamespace, e: SimpleNamespace) -> Terms:

@@ -49,12 +49,15 @@ def _check(op: Operation, array: Array, value: np.ndarray, floating: np.dtype, w
 def floating_dtype(op: Operation, arrays: Mapping[str, np.ndarray], backend: str) -> np.dtype:
     """What ``float`` means for this call: float32, or float64 where the reference gets float64.
 
+    Outputs among the `arrays` say it for an operation that has no inputs or updates of this type.
+
     Raises
     ------
     TypeError : float64 for a compiled backend.
     """
-    for array in op.inputs + op.updates:
-        if array.dtype == "float" and arrays[array.name].dtype == np.float64:
+    saying = [array for array in op.inputs + op.updates if array.dtype == "float"] or op.outputs
+    for array in saying:
+        if array.dtype == "float" and array.name in arrays and arrays[array.name].dtype == np.float64:
             if backend != "reference":
                 raise TypeError(f"{op.name}: {array.name} is float64, and the {backend} backend computes in float32; "
                                 "convert it, or use the reference backend")  # fmt: skip
@@ -74,7 +77,7 @@ def prepare(
     """Check what an operation is given, and allocate the outputs that are missing; see `run`."""
     binding = bind(name, arrays, attributes, algorithm)
     op = binding.op
-    floating = floating_dtype(op, arrays, backend)
+    floating = floating_dtype(op, {**arrays, **(outputs or {})}, backend)
     for array in op.inputs:
         _check(op, array, arrays[array.name], floating, writable=False)
     for array in op.updates:

@@ -12,10 +12,11 @@ from __future__ import annotations
 from typing import Any
 
 from .blocking import BLOCK, PARTIALS, blocks
-from .convolution import CONVOLUTION, CONVOLVED, INPUT_SIZE, KERNEL, WINDOW, convolved
+from .convolution import CONVOLUTION, CONVOLVED, INPUT_SIZE, KERNEL, WINDOW
 from .fused import FUSED
 from .matrix import LINEAR
 from .operation import Operation, Sizes, algorithm, operation
+from .pooling import POOLING
 
 
 def _elements(s: Sizes) -> int:
@@ -29,16 +30,7 @@ def elementwise(
     return operation(name, inputs, outputs, updates=updates, attributes=attributes, tasks=_elements, **rest)
 
 
-# ---------------------------------------------------------------- windows: im2col, pooling
-
-
-def pooled(size: int, kernel: int, stride: int, padding: int, dilation: int, ceil_mode: int) -> int:
-    """Output length of a pooling window; in ceil mode the last window must start inside the input or left padding."""
-    if not ceil_mode:
-        return convolved(size, kernel, stride, padding, dilation)
-    length = blocks(size + 2 * padding - dilation * (kernel - 1) - 1, stride) + 1
-    return length - 1 if (length - 1) * stride >= size + padding else length
-
+# ---------------------------------------------------------------- windows unfolded
 
 IM2COL = (
     operation(
@@ -46,41 +38,6 @@ IM2COL = (
         derive={**KERNEL, **CONVOLVED}, tasks=lambda s: s.N * s.OH),
     operation(
         "im2col.col2im", "columns: N OH OW R S C", "x: N H W C", attributes="size: pair; " + WINDOW,
-        derive=INPUT_SIZE, tasks=lambda s: s.N * s.H),
-)  # fmt: skip
-
-_POOLED = {
-    **KERNEL,
-    "OH": lambda s: pooled(s.H, s.R, s.stride[0], s.padding[0], s.dilation[0], s.ceil_mode),
-    "OW": lambda s: pooled(s.W, s.S, s.stride[1], s.padding[1], s.dilation[1], s.ceil_mode),
-}
-_AVERAGED = {
-    **KERNEL,
-    "OH": lambda s: pooled(s.H, s.R, s.stride[0], s.padding[0], 1, s.ceil_mode),
-    "OW": lambda s: pooled(s.W, s.S, s.stride[1], s.padding[1], 1, s.ceil_mode),
-}
-
-POOLING = (
-    operation(
-        "pool.max_pool2d_forward", "x: N H W C", "y: N OH OW C; argmax(uint8): N OH OW C",
-        attributes=f"kernel_size: pair; {WINDOW}; ceil_mode: int", derive=_POOLED, tasks=lambda s: s.N * s.OH),
-    operation(
-        "pool.max_pool2d_backward", "dy: N OH OW C; argmax(uint8): N OH OW C", "dx: N H W C",
-        attributes=f"size: pair; kernel_size: pair; {WINDOW}",
-        derive={**INPUT_SIZE, **KERNEL}, tasks=lambda s: s.N * s.H),
-    operation(
-        "pool.avg_pool2d_forward", "x: N H W C", "y: N OH OW C",
-        attributes="kernel_size: pair; stride: pair; padding: pair; ceil_mode: int; count_include_pad: int",
-        derive=_AVERAGED, tasks=lambda s: s.N * s.OH),
-    operation(
-        "pool.avg_pool2d_backward", "dy: N OH OW C", "dx: N H W C",
-        attributes="size: pair; kernel_size: pair; stride: pair; padding: pair; count_include_pad: int",
-        derive={**INPUT_SIZE, **KERNEL}, tasks=lambda s: s.N * s.H),
-    operation(
-        "pool.adaptive_avg_pool2d_forward", "x: N H W C", "y: N OH OW C", attributes="output_size: pair",
-        derive={"OH": lambda s: s.output_size[0], "OW": lambda s: s.output_size[1]}, tasks=lambda s: s.N * s.OH),
-    operation(
-        "pool.adaptive_avg_pool2d_backward", "dy: N OH OW C", "dx: N H W C", attributes="size: pair",
         derive=INPUT_SIZE, tasks=lambda s: s.N * s.H),
 )  # fmt: skip
 
@@ -106,6 +63,8 @@ ARITHMETIC = (
     elementwise("arithmetic.mul", "a: ...; b: ...", "y: ..."),
     elementwise("arithmetic.div", "a: ...; b: ...", "y: ..."),
     elementwise("arithmetic.scale", "x: ...", "y: ...", "alpha: float; beta: float"),
+    elementwise("arithmetic.scale_by", "x: ...; factor: 1", "y: ..."),
+    elementwise("arithmetic.clamp", "x: ...", "y: ...", "low: float; high: float"),
     elementwise("arithmetic.power", "x: ...", "y: ...", "exponent: float"),
     elementwise("arithmetic.exp", "x: ...", "y: ..."),
     elementwise("arithmetic.log", "x: ...", "y: ..."),
@@ -145,7 +104,15 @@ def _sum_backward(name: str) -> Operation:
         tasks=lambda s: blocks(s.A * s.R, s.ROWS))  # fmt: skip
 
 
-REDUCTION = (_sum("sum"), _sum_backward("sum"), _sum("mean"), _sum_backward("mean"))
+REDUCTION = (
+    _sum("sum"), _sum_backward("sum"), _sum("mean"), _sum_backward("mean"),
+    operation(
+        "reduce.sum_squares", "x: ...", "y(double): 1", derive={"PARTS": _elements},
+        algorithms={"default": algorithm(
+            ("sum_squares", _elements),
+            ("sum_squares_reduce", lambda s: 1),
+            workspace="partial(double): PARTS")}),
+)  # fmt: skip
 
 _ROW_BLOCK = {"ROWS": lambda s: max(1, BLOCK // max(1, s.C))}
 
@@ -239,6 +206,9 @@ OPTIM = (
                 attributes="alpha: float; eps: float; weight_decay: float; momentum: float; maximize: int"),
     elementwise("optim.adadelta_step", _STEP, "", updates="p: ...; square_avg: ...; acc_delta: ...",
                 attributes="rho: float; eps: float; weight_decay: float; maximize: int"),
+    operation("optim.gradient_norm", "squares(double): P", "norm: 1; factor: 1", attributes="max_norm: float",
+              tasks=lambda s: 1),
+    operation("optim.finite", "squares(double): P; losses: L", "total(double): 1", tasks=lambda s: 1),
 )  # fmt: skip
 
 _GROUPS = (CONVOLUTION, FUSED, IM2COL, POOLING, LINEAR, ACTIVATION, DROPOUT, ARITHMETIC, REDUCTION, LOSS, NORM, OPTIM)

@@ -5,7 +5,8 @@ for rounding errors of random sign about ``sqrt(n) / 2`` (N. J. Higham, T. Mary,
 rounding error analysis", 2019). The bound here is ``eps * (ROUNDINGS + sqrt(n)) * sum of |terms|``. A kernel that drops
 one of n like terms is off by about ``sum of |terms| / n``, more than that as long as n is below 40,000 in float32.
 Where a value passes through further operations, each output's terms are propagated to first order. Copies, maxima and
-selections are exact: their bound is 0. `convolution_terms.py` has the terms of convolutions.
+selections are exact: their bound is 0. `convolution_terms.py` and `pooling_terms.py` have the terms of convolutions and
+of fused pooling.
 
 The bounds are promises. Those of sums, means and batch-norm statistics hold only if float32 sums are kept to `CHUNK`
 terms; those of softmax only if the maximum is subtracted first; those of batch norm only if the mean is subtracted
@@ -20,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from . import convolution_terms
+from . import convolution_terms, pooling_terms
 from .backends import reference_function
 from .blocking import blocks
 from .launch import bind
@@ -343,6 +344,7 @@ _TERMS: dict[str, Callable[..., Terms]] = {
     "col2im": _linear("x", lambda s: s.R * s.S),
     "max_pool2d_forward": _exact,
     "max_pool2d_backward": _linear("dx", lambda s: s.R * s.S),
+    "fused_max_pool2d_forward": pooling_terms.forward, "fused_max_pool2d_backward": pooling_terms.backward,
     "avg_pool2d_forward": _linear("y", lambda s: s.R * s.S),
     "avg_pool2d_backward": _linear("dx", lambda s: s.R * s.S),
     "adaptive_avg_pool2d_forward": _linear("y", lambda s: (blocks(s.H, s.OH) + 1) * (blocks(s.W, s.OW) + 1)),
@@ -356,9 +358,11 @@ _TERMS: dict[str, Callable[..., Terms]] = {
     "tanh_forward": _relative("y"), "tanh_backward": _tanh_backward,
     "dropout": _relative("y"),
     "add": _add, "mul": _relative("y"), "div": _relative("y"), "scale": _scale, "power": _power,
+    "scale_by": _relative("y"), "clamp": _exact,
     "exp": _relative("y"), "log": _relative("y"), "fill": _relative("y"),
     "copy_strided": _exact, "increment": _exact,
     "sum_forward": _linear("y", lambda s: min(s.R, CHUNK)), "sum_backward": _exact,
+    "sum_squares": lambda call, a, e: {"y": grow(min(call.sizes.SIZE, CHUNK)) * e.y},
     "mean_forward": _linear("y", lambda s: min(s.R, CHUNK)), "mean_backward": _relative("dx"),
     "softmax_forward": _softmax_forward, "softmax_backward": _softmax_backward,
     "log_softmax_forward": _log_softmax_forward, "log_softmax_backward": _log_softmax_backward,
@@ -368,4 +372,6 @@ _TERMS: dict[str, Callable[..., Terms]] = {
     "batch_norm_backward": _batch_norm_backward, "batch_norm_inference_backward": _batch_norm_inference_backward,
     "sgd_step": _sgd_step, "adam_step": _adam_step, "adamw_step": _adam_step, "adagrad_step": _adagrad_step,
     "rmsprop_step": _rmsprop_step, "adadelta_step": _adadelta_step,
+    "gradient_norm": lambda call, a, e: {"norm": ROUNDINGS * e.norm, "factor": ROUNDINGS * e.factor},
+    "finite": _relative("total"),
 }  # fmt: skip

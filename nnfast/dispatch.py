@@ -104,6 +104,11 @@ def reinterpret(x: Tensor, *memory_shape: int) -> Tensor:
     return wrap_memory(x.memory.reshape(memory_shape), x.storage)
 
 
+def part(x: Tensor, start: int, stop: int) -> Tensor:
+    """Elements of a tensor of one dimension, on the same memory; off the tape."""
+    return wrap_memory(x.memory[start:stop], x.storage)
+
+
 def rows(x: Tensor) -> Tensor:
     """The same memory as (M, C), where C is innermost in memory: the channels of (N, C) and (N, C, H, W)."""
     columns = x.memory.shape[-1] if x.ndim else 1

@@ -24,6 +24,7 @@ from random_windows import (
     columns,
     convolution,
     fused,
+    fused_pool,
     near,
     one_of,
     pool,
@@ -205,6 +206,18 @@ def _alpha(rng: Rng) -> dict[str, Any]:
     return {"alpha": one_of(rng, 1.0, -0.3, float(rng.standard_normal()))}
 
 
+def _limits(rng: Rng) -> dict[str, Any]:
+    return {"low": one_of(rng, -np.inf, float(rng.standard_normal())), "high": float(rng.standard_normal())}
+
+
+def _gradient_norm(rng: Rng, values: Draw, op: Operation, algorithm: str) -> Drawn:
+    return {"squares": values.positive(int(rng.integers(0, 70)))}, {"max_norm": float(rng.exponential(5.0))}
+
+
+def _finite(rng: Rng, values: Draw, op: Operation, algorithm: str) -> Drawn:
+    return {"squares": values.positive(int(rng.integers(0, 70))), "losses": values.normal(int(rng.integers(0, 40)))}, {}
+
+
 def _sigmoid(x: np.ndarray) -> np.ndarray:
     return np.where(x >= 0, 1.0, np.exp(-np.abs(x))) / (1.0 + np.exp(-np.abs(x)))
 
@@ -214,6 +227,7 @@ GENERATORS: dict[str, Callable[[Rng, Draw, Operation, str], Drawn | Case | None]
     **dict.fromkeys(("fused_conv2d_forward", "fused_conv2d_backward_data", "fused_conv2d_backward_weight"), fused),
     **dict.fromkeys(("im2col", "col2im"), columns),
     **dict.fromkeys(("max_pool2d_forward", "max_pool2d_backward", "avg_pool2d_forward", "avg_pool2d_backward"), pool),
+    **dict.fromkeys(("fused_max_pool2d_forward", "fused_max_pool2d_backward"), fused_pool),
     **dict.fromkeys(("adaptive_avg_pool2d_forward", "adaptive_avg_pool2d_backward"), adaptive_pool),
     **dict.fromkeys(("linear_forward", "linear_backward_data", "linear_backward_weight"), _linear),
     **dict.fromkeys(("sum_forward", "sum_backward", "mean_forward", "mean_backward"), _reduction),
@@ -239,6 +253,11 @@ GENERATORS: dict[str, Callable[[Rng, Draw, Operation, str], Drawn | Case | None]
     "mul": _of(_nothing, a=_normal, b=_normal),
     "div": _of(_nothing, a=_normal, b=_signed),
     "scale": _of(lambda rng: _alpha(rng) | {"beta": float(rng.standard_normal())}, x=_normal),
+    "scale_by": _of(_nothing, x=_normal, factor=lambda values, shape: values.normal(1)),
+    "clamp": _of(_limits, x=_normal),
+    "sum_squares": _of(_nothing, x=_normal),
+    "gradient_norm": _gradient_norm,
+    "finite": _finite,
     "power": _of(_exponent, x=_positive),
     "exp": _of(_nothing, x=lambda values, shape: rounded(10.0 * values.normal(*shape))),
     "log": _of(_nothing, x=_positive),

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 from nnfast.kernels import cases as table
-from nnfast.kernels import winograd
+from nnfast.kernels import cases_pool, winograd
 from nnfast.kernels.cases import Draw
 from nnfast.kernels.launch import run
 from nnfast.kernels.operation import Operation
-from nnfast.kernels.ops import pooled
+from nnfast.kernels.ops import OPS
+from nnfast.kernels.pooling import pooled
 
 Numbers = tuple[int, ...]
 Drawn = tuple[dict[str, np.ndarray], dict[str, Any]]
@@ -141,9 +142,13 @@ def columns(rng: Rng, values: Draw, op: Operation, algorithm: str) -> Drawn | No
 
 def pool(rng: Rng, values: Draw, op: Operation, algorithm: str) -> Drawn | None:
     kernel, stride, hw, c = pair(rng, 1, 7), pair(rng, 1, 3), pair(rng, 1, 14), channels(rng, rng.random() < 0.1)
+    beside = rng.random() < 0.3  # windows side by side
+    if beside:
+        stride = kernel = one_of(rng, (2, 2), kernel)
+        hw = (hw[0], one_of(rng, hw[1], near(rng, 128 * kernel[1], 2)))
     maximum, ceil_mode, n = op.name.startswith("max"), int(rng.integers(2)), int(rng.integers(0, 4))
-    dilation = pair(rng, 1, 3) if maximum else (1, 1)
-    padding = tuple(int(rng.integers(0, min(3, length // 2) + 1)) for length in kernel)
+    dilation = pair(rng, 1, 3) if maximum and not beside else (1, 1)
+    padding = tuple(0 if beside else int(rng.integers(0, min(3, length // 2) + 1)) for length in kernel)
     geometry = list(zip(hw, kernel, stride, padding, dilation, strict=True))
     out = [pooled(*item, ceil_mode) for item in geometry]
     if min(out) < 1 or not all(map(_every_window_meets_the_image, geometry, out)):
@@ -158,6 +163,24 @@ def pool(rng: Rng, values: Draw, op: Operation, algorithm: str) -> Drawn | None:
         forward = run("max_pool2d_forward", {"x": x}, window | {"ceil_mode": ceil_mode}, backend="reference")
         arrays["argmax"] = forward["argmax"]
     return arrays, window | {"size": hw}
+
+
+def fused_pool(rng: Rng, values: Draw, op: Operation, algorithm: str) -> Drawn | None:
+    """Every combination of what may be absent; windows often side by side, for which there are loops of their own."""
+    drawn = pool(rng, values, OPS[op.name.removeprefix("fused_")], algorithm)
+    if drawn is None:
+        return None
+    arrays, attributes = drawn
+    activation, load, images, sums = int(rng.integers(3)), *(bool(rng.integers(2)) for _ in range(3))
+    attributes |= {"activation": activation}
+    if op.name.endswith("forward"):
+        n, *hw, c = arrays["x"].shape
+        found, loaded = cases_pool.fused_images(values, n, (hw[0], hw[1]), c, activation, load)
+        return {"x": found, **loaded}, attributes
+    n, _, _, c = arrays["dy"].shape
+    arrays["y"] = cases_pool.pooled_output(values, activation, arrays["dy"].shape)
+    arrays["x"] = values.normal(n, *attributes["size"], c) if images else np.zeros(0)
+    return arrays | {"centre": values.normal(c if sums else 0)}, attributes
 
 
 def _every_window_meets_the_image(geometry: Numbers, out: int) -> bool:

@@ -86,6 +86,44 @@ cdef void scale(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
         y[i] = alpha * x[i] + beta
 
 
+cdef struct ScaleBy:
+    const float *x
+    const float *factor
+    float *y
+    int64_t SIZE
+
+
+cdef void scale_by(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
+    """One multiplication an element."""
+    cdef const ScaleBy *a = <const ScaleBy *> args
+    cdef const float *x = a.x
+    cdef float *y = a.y
+    cdef float factor = a.factor[0]
+    cdef int64_t i
+    for i in range(begin * BLOCK, min(end * BLOCK, a.SIZE)):
+        y[i] = x[i] * factor
+
+
+cdef struct Clamp:
+    const float *x
+    float *y
+    int64_t SIZE
+    double low
+    double high
+
+
+cdef void clamp(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
+    """Two comparisons an element; NaN is neither below nor above."""
+    cdef const Clamp *a = <const Clamp *> args
+    cdef const float *x = a.x
+    cdef float *y = a.y
+    cdef float low = <float> a.low, high = <float> a.high, value
+    cdef int64_t i
+    for i in range(begin * BLOCK, min(end * BLOCK, a.SIZE)):
+        value = low if x[i] < low else x[i]
+        y[i] = high if value > high else value
+
+
 cdef struct Power:
     const float *x
     float *y
@@ -239,6 +277,8 @@ ADDRESSES = {
     "mul": <size_t> <void *> mul,
     "div": <size_t> <void *> div,
     "scale": <size_t> <void *> scale,
+    "scale_by": <size_t> <void *> scale_by,
+    "clamp": <size_t> <void *> clamp,
     "power": <size_t> <void *> power,
     "exp": <size_t> <void *> exp,
     "log": <size_t> <void *> log,

@@ -236,6 +236,47 @@ cdef void adadelta_step(const int64_t *args, int64_t begin, int64_t end) noexcep
         p[i] += step_size * delta
 
 
+cdef inline double sum_doubles(const double *numbers, int64_t count) noexcept nogil:
+    cdef double total = 0
+    cdef int64_t i
+    for i in range(count):
+        total += numbers[i]
+    return total
+
+
+cdef struct GradientNorm:
+    const double *squares
+    float *norm
+    float *factor
+    int64_t P
+    double max_norm
+
+
+cdef void gradient_norm(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
+    """In double, rounded once; NaN is not above 1, and so stays."""
+    cdef const GradientNorm *a = <const GradientNorm *> args
+    cdef double norm = sqrt(sum_doubles(a.squares, a.P)), quotient = a.max_norm / (norm + 1e-6)
+    a.norm[0] = <float> norm
+    a.factor[0] = <float> (1 if quotient > 1 else quotient)
+
+
+cdef struct Finite:
+    const double *squares
+    const float *losses
+    double *total
+    int64_t P, L
+
+
+cdef void finite(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
+    """In double; 0 times what is not finite is NaN."""
+    cdef const Finite *a = <const Finite *> args
+    cdef double zero = 0, total = sum_doubles(a.squares, a.P)
+    cdef int64_t i
+    for i in range(a.L):
+        total += zero * a.losses[i]
+    a.total[0] = total
+
+
 ADDRESSES = {
     "sgd_step": <size_t> <void *> sgd_step,
     "adam_step": <size_t> <void *> adam_step,
@@ -243,4 +284,6 @@ ADDRESSES = {
     "adagrad_step": <size_t> <void *> adagrad_step,
     "rmsprop_step": <size_t> <void *> rmsprop_step,
     "adadelta_step": <size_t> <void *> adadelta_step,
+    "gradient_norm": <size_t> <void *> gradient_norm,
+    "finite": <size_t> <void *> finite,
 }

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Sums and means over the middle axis of (A, R, B): float32 in runs of at most RUN terms, runs added in double."""
+"""Sums and means over the middle axis of (A, R, B), and of squares: float32 in runs of RUN terms, runs in double."""
 from libc.stdint cimport int64_t
 
 cdef int64_t BLOCK
@@ -149,6 +149,42 @@ cdef void mean_backward(const int64_t *args, int64_t begin, int64_t end) noexcep
     spread(a, <float> a.R, begin, end)
 
 
+cdef struct SumSquares:
+    const float *x
+    double *y
+    double *partial
+    int64_t SIZE, PARTS
+
+
+cdef void sum_squares(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
+    """Task i adds block i of BLOCK elements."""
+    cdef const SumSquares *a = <const SumSquares *> args
+    cdef float squares[RUN]
+    cdef const float *x
+    cdef double total
+    cdef int64_t task, start, last, count, i
+    for task in range(begin, end):
+        total = 0
+        start, last = task * BLOCK, min((task + 1) * BLOCK, a.SIZE)
+        while start < last:
+            x = a.x + start
+            count = min(RUN, last - start)
+            for i in range(count):
+                squares[i] = x[i] * x[i]
+            total += sum_floats(squares, count)
+            start += RUN
+        a.partial[task] = total
+
+
+cdef void sum_squares_reduce(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
+    """One task adds the blocks in order."""
+    cdef const SumSquares *a = <const SumSquares *> args
+    cdef int64_t part
+    a.y[0] = 0
+    for part in range(a.PARTS):
+        a.y[0] += a.partial[part]
+
+
 ADDRESSES = {
     "sum_forward": <size_t> <void *> sum_forward,
     "sum_forward_reduce": <size_t> <void *> sum_forward_reduce,
@@ -156,4 +192,6 @@ ADDRESSES = {
     "mean_forward": <size_t> <void *> mean_forward,
     "mean_forward_reduce": <size_t> <void *> mean_forward_reduce,
     "mean_backward": <size_t> <void *> mean_backward,
+    "sum_squares": <size_t> <void *> sum_squares,
+    "sum_squares_reduce": <size_t> <void *> sum_squares_reduce,
 }

@@ -17,6 +17,7 @@ from .exponential import exp as exp_float32
 from .exponential import log as log_float32
 from .memory import TILE, at, at_most, copy, floats
 from .memory import fill as fill_float32
+from .vector import full, where
 
 
 @inline
@@ -37,6 +38,17 @@ def _divide(a, b):  # type: ignore[no-untyped-def]
 @inline
 def _scale(x, factor, offset):  # type: ignore[no-untyped-def]
     return factor * x + offset
+
+
+@inline
+def _scale_by(x, factor):  # type: ignore[no-untyped-def]
+    return x * factor
+
+
+@inline
+def _clamp(x, low, high):  # type: ignore[no-untyped-def]
+    x = where(x < low, full(low), x)
+    return where(x > high, full(high), x)
 
 
 @kernel
@@ -61,6 +73,18 @@ def div(a, b, y, SIZE, begin, end):  # type: ignore[no-untyped-def]
 def scale(x, y, SIZE, alpha, beta, begin, end):  # type: ignore[no-untyped-def]
     """One multiply-add an element."""
     map_one(_scale, x, y, (np.float32(alpha), np.float32(beta)), SIZE, begin, end)
+
+
+@kernel
+def scale_by(x, factor, y, SIZE, begin, end):  # type: ignore[no-untyped-def]
+    """One product an element."""
+    map_one(_scale_by, x, y, (factor[0],), SIZE, begin, end)
+
+
+@kernel
+def clamp(x, y, SIZE, low, high, begin, end):  # type: ignore[no-untyped-def]
+    """Two comparisons an element; NaN is neither below nor above."""
+    map_one(_clamp, x, y, (np.float32(low), np.float32(high)), SIZE, begin, end)
 
 
 @inline

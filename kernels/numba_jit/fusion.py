@@ -54,22 +54,38 @@ def bounds(b: Any, activation: Any) -> tuple[Any, Any]:
     return splat(b, low), splat(b, high)
 
 
+def activation_of(
+    b: Any, scaled: Any, scale: Any, shift: Any, activation: Any
+) -> Callable[[Any, Any], Callable[[Any], Any]]:
+    """Gives, for a vector of channels and its mask or None, what makes ``activation(value * scale + shift)`` of values.
+
+    LLVM sees that this changes nothing where the constants `scaled` and `activation` say so.
+    """
+    low, high = bounds(b, activation)
+    there = splat(b, b.icmp_signed("!=", scaled, constant(0)), ir.IntType(1))
+
+    def of_channels(c: Any, mask: Any) -> Callable[[Any], Any]:
+        active = there if mask is None else b.and_(mask, there)
+        factor, addend = (
+            b.select(there, masked_load(b, b.gep(numbers, [c]), active), ir.Constant(low.type, [default] * LANES))
+            for numbers, default in ((scale, 1.0), (shift, -0.0))
+        )
+        return lambda value: clamp(b, fma(b, value, factor, addend), low, high)
+
+    return of_channels
+
+
 @intrinsic
 def _activate(typingctx, source, target, pixels, channels, scaled, scale, shift, activation):  # type: ignore[no-untyped-def]
     def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        source, target, pixels, channels, scaled, scale, shift, activation = arguments
-        low, high = bounds(b, activation)
+        source, target, pixels, channels, *rest = arguments
+        of_channels = activation_of(b, *rest)
         with cgutils.for_range_slice(b, constant(0), channels, constant(LANES)) as (c, _):
             mask = tail_mask(b, b.sub(channels, c))
-            there = b.icmp_signed("!=", scaled, constant(0))
-            active = b.and_(mask, splat(b, there, ir.IntType(1)))
-            factor = b.select(splat(b, there, ir.IntType(1)), masked_load(b, b.gep(scale, [c]), active),
-                              ir.Constant(low.type, [1.0] * LANES))  # fmt: skip
-            addend = masked_load(b, b.gep(shift, [c]), active)
+            activated = of_channels(c, mask)
             with cgutils.for_range(b, pixels) as pixel:
                 place = b.add(b.mul(pixel.index, channels), c)
-                value = fma(b, masked_load(b, b.gep(source, [place]), mask), factor, addend)
-                masked_store(b, clamp(b, value, low, high), b.gep(target, [place]), mask)
+                masked_store(b, activated(masked_load(b, b.gep(source, [place]), mask)), b.gep(target, [place]), mask)
         return context.get_dummy_value()
 
     return types.void(FloatPointer, FloatPointer, L, L, L, FloatPointer, FloatPointer, L), codegen

@@ -1,6 +1,7 @@
 """Optimizer steps: task i updates block i of BLOCK parameters; what is common to all of them is computed in double.
 
-A gradient that is to be maximised changes its sign first; then weight decay adds to it, as in PyTorch.
+A gradient that is to be maximised changes its sign first; then weight decay adds to it, as in PyTorch. What concerns
+the gradients as a whole is one task.
 """
 
 from __future__ import annotations
@@ -147,3 +148,29 @@ def adadelta_step(  # type: ignore[no-untyped-def]
         square[i] = second
         moved[i] = keep * moved[i] + take * delta * delta
         parameter[i] -= rate * delta
+
+
+@inline
+def _sum(numbers, count):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for i in range(count):
+        total += numbers[i]
+    return total
+
+
+@kernel
+def gradient_norm(squares, norm, factor, P, max_norm, begin, end):  # type: ignore[no-untyped-def]
+    """In double, rounded once; NaN is not above 1, and so stays."""
+    total = sqrt(_sum(squares, P))
+    quotient = max_norm / (total + 1e-6)
+    norm[0] = np.float32(total)
+    factor[0] = np.float32(1.0 if quotient > 1.0 else quotient)
+
+
+@kernel
+def finite(squares, losses, total, P, L, begin, end):  # type: ignore[no-untyped-def]
+    """In double; 0 times what is not finite is NaN."""
+    result = _sum(squares, P)
+    for i in range(L):
+        result += losses[i] * 0.0
+    total[0] = result

@@ -1,4 +1,6 @@
-"""Sums and means over the middle axis of (A, R, B): float32 in short chunks, chunks in double, parts in order.
+"""Sums and means over the middle axis of (A, R, B), and of squares: float32 in short chunks, chunks in double.
+
+The parts that tasks add up are added in order.
 
 Columns are added as `columns.py` says; where B is 1, the elements of a row are added side by side in vectors.
 """
@@ -8,13 +10,14 @@ from __future__ import annotations
 import numpy as np
 
 from ..blocking import BLOCK
-from .columns import GROUP, WIDTH, add_rows, chunk_rows, fold, side_by_side, sums_of_group
+from .columns import GROUP, WIDTH, add_rows, chunk_rows, fetch, fold, side_by_side, sums_of_group
 from .compiler import inline, kernel
 from .exponential import ZERO
 from .memory import at, at_most, doubles, fill
 from .vector import AHEAD, LANES, full, load, load_part, prefetch, store, store_part, total
 
 CHUNK = 16384  # elements of a chunk: 64 KB
+SQUARED = 64 * GROUP  # elements of which squares are added in float32
 
 
 @inline
@@ -136,3 +139,48 @@ def sum_backward(dy, dx, A, R, B, ROWS, begin, end):  # type: ignore[no-untyped-
 def mean_backward(dy, dx, A, R, B, ROWS, begin, end):  # type: ignore[no-untyped-def]
     """Multiplies with the inverse of the count; task i writes rows [i * ROWS, (i + 1) * ROWS) of dx."""
     _spread(dy, dx, A, R, B, ROWS, R, begin, end)
+
+
+# ---------------------------------------------------------------- squares
+
+
+@inline
+def _add_square(sums, source):  # type: ignore[no-untyped-def]
+    value = load(source)
+    return sums + value * value
+
+
+@inline
+def _sum_of_squares(source, count):  # type: ignore[no-untyped-def]
+    """Of `count` elements: a lane adds up to 256 of them in float32."""
+    result = 0.0
+    for start in range(0, count, SQUARED):
+        here, part = at_most(count - start, SQUARED), at(source, start)
+        whole = here - here % GROUP
+        a = b = c = d = full(ZERO)
+        for i in range(0, whole, GROUP):
+            fetch(at(part, i), AHEAD, 0, GROUP)
+            a, b = _add_square(a, at(part, i)), _add_square(b, at(part, i + LANES))
+            c, d = _add_square(c, at(part, i + 2 * LANES)), _add_square(d, at(part, i + 3 * LANES))
+        joined = (a + b) + (c + d)
+        for i in range(whole, here, LANES):
+            rest = load_part(at(part, i), here - i, ZERO)
+            joined = joined + rest * rest
+        result += total(joined)
+    return result
+
+
+@kernel
+def sum_squares(x, partial, SIZE, begin, end):  # type: ignore[no-untyped-def]
+    """Task i adds block i of BLOCK elements."""
+    for task in range(begin, end):
+        partial[task] = _sum_of_squares(at(x, task * BLOCK), at_most(SIZE - task * BLOCK, BLOCK))
+
+
+@kernel
+def sum_squares_reduce(partial, y, PARTS, begin, end):  # type: ignore[no-untyped-def]
+    """One task adds the blocks in order."""
+    result = 0.0
+    for part in range(PARTS):
+        result += partial[part]
+    y[0] = result

@@ -19,6 +19,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .channels import WIDE, each, fetch, for_channels, load, reach, store, store_taps
+from .compiler import inline
+from .fusion import activation_of
+from .memory import at_most
 from .simd import LANES, VECTOR, Accumulator, FloatPointer, constant, f32, i32, splat, zero
 
 _TAP = ir.IntType(8) if LANES == 16 else i32
@@ -26,8 +29,29 @@ _TAPS, _STORED_TAPS = ir.VectorType(_TAP, LANES), ir.VectorType(ir.IntType(8), L
 TapPointer = types.CPointer(types.uint8)
 L = types.int64
 _PAIR = types.UniTuple(L, 2)
+ACTIVATED = types.Tuple((L, FloatPointer, FloatPointer, L))  # scaled, scale, shift, activation
 _Fetch = Callable[[Any], None]
+SMALL = 1 << 17  # elements of images that the second cache holds
 FEW = 2  # vectors at once where memory and not arithmetic is the limit: measured to be faster than WIDE there
+
+
+@inline
+def whole_windows(taps, stride, padding, dilation, size, count):  # type: ignore[no-untyped-def]
+    """First and last + 1 of the windows, of `count`, that lie wholly inside the image along one axis."""
+    room = size + padding - dilation * (taps - 1) - 1
+    return (padding + stride - 1) // stride, at_most(room // stride + 1, count) if room >= 0 else 0
+
+
+@inline
+def run_of(window, inside):  # type: ignore[no-untyped-def]
+    """How many windows from this one on lie `inside`; 1 if it does not itself."""
+    return inside[1] - window if inside[0] <= window < inside[1] else 1
+
+
+@inline
+def fetched_pixels(rows, columns, size):  # type: ignore[no-untyped-def]
+    """How many pixels each window fetches of what comes next: none if all images, of `size` elements, are in cache."""
+    return (0, 0) if size <= SMALL else (rows, columns)
 
 
 def _for_windows(b: Any, windows: Any, source: Any, stride: Any, ahead: Any, fetched: Any, count: Any,
@@ -59,23 +83,26 @@ def _for_windows(b: Any, windows: Any, source: Any, stride: Any, ahead: Any, fet
 
 @intrinsic(prefer_literal=True)
 def window_maximum(
-    typingctx, rows, columns, windows, source, stride, row_step, step, ahead, fetched, tap, row_taps, y, argmax,
-    around, count
+    typingctx, rows, columns, windows, source, stride, row_step, step, activated, ahead, fetched, tap, row_taps, y,
+    argmax, around, count
 ):  # type: ignore[no-untyped-def]  # fmt: skip
     """Maximum and tap of `windows` windows of `rows` x `columns` pixels, unrolled where these are literals.
 
+    `activated` says what becomes of the pixels first, see `fusion.activation_of`.
     `tap` is a window's first tap, `row_taps` the taps of a full row; `around` is for y and for argmax.
     """
 
     def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        height, width, windows, source, stride, row_step, step, ahead, fetched, tap, row_taps, *results = arguments
-        y, argmax, around, count = results
+        height, width, windows, source, stride, row_step, step, activated, *rest = arguments
+        ahead, fetched, tap, row_taps, y, argmax, around, count = rest
+        of_channels = activation_of(b, *cgutils.unpack_tuple(b, activated, 4))
         around, taps_around = (b.icmp_signed("!=", b.extract_value(around, i), constant(0)) for i in range(2))
         wide = FEW if isinstance(rows, types.IntegerLiteral) and rows.literal_value == 2 else WIDE
         next_row = b.trunc(b.sub(row_taps, width), _TAP)
         one = ir.Constant(_TAPS, [1] * LANES)
 
         def compete(window: Any, target: Any, offsets: list[Any], mask: Any, fetch_row: _Fetch) -> None:
+            activate = [of_channels(c, mask) for c in offsets]
             best = [cgutils.alloca_once(b, VECTOR) for _ in offsets]
             where = [cgutils.alloca_once(b, _TAPS) for _ in offsets]
             # The number of the tap is counted up as a vector: a scalar would be moved to a register for each select.
@@ -92,7 +119,7 @@ def window_maximum(
                 def compete_pixel(column: Any) -> None:
                     pixel = b.gep(line, [b.mul(column, step)])
                     for j, c in enumerate(offsets):
-                        value, largest = load(b, b.gep(pixel, [c]), mask), b.load(best[j])
+                        value, largest = activate[j](load(b, b.gep(pixel, [c]), mask)), b.load(best[j])
                         better = b.or_(b.fcmp_ordered(">", value, largest), b.fcmp_unordered("uno", value, value))
                         b.store(b.select(better, value, largest), best[j])
                         b.store(b.select(better, b.load(here), b.load(where[j])), where[j])
@@ -111,7 +138,7 @@ def window_maximum(
         return context.get_dummy_value()
 
     pointers = FloatPointer, TapPointer
-    steps = L, FloatPointer, L, L, L, FloatPointer, _PAIR, L, L
+    steps = L, FloatPointer, L, L, L, ACTIVATED, FloatPointer, _PAIR, L, L
     return types.void(rows, columns, *steps, *pointers, _PAIR, L), codegen
 
 

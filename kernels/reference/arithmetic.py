@@ -72,6 +72,34 @@ def scale(x: np.ndarray, y: np.ndarray, alpha: float, beta: float) -> None:
         y[...] = alpha * x + beta
 
 
+def scale_by(x: np.ndarray, factor: np.ndarray, y: np.ndarray) -> None:
+    """Product with one number that may change between runs: ``y = x * factor[0]``.
+
+    Parameters
+    ----------
+    x : any shape.
+    factor : (1,).
+    y : shape of x, written; may be x's memory.
+    """
+    np.multiply(x, factor[0], out=y)
+
+
+def clamp(x: np.ndarray, y: np.ndarray, low: float, high: float) -> None:
+    """The nearest number in an interval: ``y = min(max(x, low), high)``; NaN stays NaN.
+
+    Parameters
+    ----------
+    x : any shape.
+    y : shape of x, written; may be x's memory.
+    low, high : the interval; if `low` is the larger one, y is `high` everywhere.
+
+    Notes
+    -----
+    `torch.clamp`.
+    """
+    np.minimum(np.maximum(x, low), high, out=y)
+
+
 def power(x: np.ndarray, y: np.ndarray, exponent: float) -> None:
     """``y = x ** exponent``; NaN for a negative x with an exponent that is not whole, 1 wherever the exponent is 0.
 

@@ -12,42 +12,14 @@ from __future__ import annotations
 import numpy as np
 
 from ..fused import RELU, RELU6
-from .activation import relu6_forward, relu_forward
 from .conv import conv2d_backward_data, conv2d_backward_weight, conv2d_forward
+from .fusion import activated, add_up, passes, scaled
 from .im2col import Pair
-
-
-def _scaled(x: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """What the activation is applied to."""
-    return x * scale + shift if len(scale) else x
-
-
-def _loaded(x: np.ndarray, scale: np.ndarray, shift: np.ndarray, activation: int) -> np.ndarray:
-    """The images that the convolution sees."""
-    before = _scaled(x, scale, shift)
-    if activation not in (RELU, RELU6):
-        return before
-    after = np.empty_like(before)
-    {RELU: relu_forward, RELU6: relu6_forward}[activation](before, after)
-    return after
-
-
-def _passes(before: np.ndarray, activation: int) -> np.ndarray:
-    """Where the activation's derivative is 1 and not 0."""
-    if activation == RELU:
-        return before > 0
-    return (before > 0) & (before < 6)
 
 
 def _composed(dy: np.ndarray, z: np.ndarray, slope: np.ndarray, factor: np.ndarray, offset: np.ndarray) -> np.ndarray:
     """The gradient with respect to the convolution's output."""
     return slope * dy + factor * z + offset if len(slope) else dy
-
-
-def _add_up(sums: np.ndarray, *values: np.ndarray) -> None:
-    """Each row of `sums` = the sum of an array of images over all pixels of all images."""
-    for row, images in zip(sums, values, strict=True):
-        row[...] = images.sum(axis=(0, 1, 2), dtype=np.float64)
 
 
 def fused_conv2d_forward(
@@ -88,10 +60,10 @@ def fused_conv2d_forward(
     With M = N * OH * OW the mean of y is ``centre + sums[0] / M`` and its biased variance
     ``sums[1] / M - (sums[0] / M)**2``.
     """
-    conv2d_forward(_loaded(x, scale, shift, activation), w, b, y, stride, padding, dilation, groups)
+    conv2d_forward(activated(scaled(x, scale, shift), activation), w, b, y, stride, padding, dilation, groups)
     if len(centre):
         deviation = y - centre
-        _add_up(sums, deviation, deviation * deviation)
+        add_up(sums, deviation, deviation * deviation)
 
 
 def fused_conv2d_backward_data(
@@ -139,9 +111,9 @@ def fused_conv2d_backward_data(
     gradient = _composed(dy, z, slope, factor, offset)
     conv2d_backward_data(gradient, w, dx, size, stride, padding, dilation, groups)
     if activation in (RELU, RELU6):
-        dx[...] = np.where(_passes(_scaled(x, scale, shift), activation), dx, 0)
+        dx[...] = np.where(passes(scaled(x, scale, shift), activation), dx, 0)
     if len(centre):
-        _add_up(sums, dx, dx * (x - centre))
+        add_up(sums, dx, dx * (x - centre))
 
 
 def fused_conv2d_backward_weight(
@@ -178,5 +150,5 @@ def fused_conv2d_backward_weight(
     stride, padding, dilation : pairs, in pixels.
     groups : how many groups the channels are split into.
     """
-    images, gradient = _loaded(x, scale, shift, activation), _composed(dy, z, slope, factor, offset)
+    images, gradient = activated(scaled(x, scale, shift), activation), _composed(dy, z, slope, factor, offset)
     conv2d_backward_weight(images, gradient, dw, kernel_size, stride, padding, dilation, groups)

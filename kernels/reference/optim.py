@@ -1,6 +1,6 @@
 """Optimizer steps: one update of one parameter from its gradient, as in PyTorch's single-tensor implementations.
 
-What all functions share:
+What all steps share:
 
 - ``g`` is the gradient and ``p`` the parameter, of one shape; ``lr`` (1,) float64 is the learning rate; ``step`` (1,)
   int64 is the number of this step, counting from 1. Both are buffers so that they can change between runs.
@@ -283,3 +283,42 @@ def adadelta_step(
     acc_delta *= rho
     acc_delta += (1 - rho) * (delta * delta)
     p -= float(lr[0]) * delta
+
+
+# ---------------------------------------------------------------- gradients as a whole
+
+
+def gradient_norm(squares: np.ndarray, norm: np.ndarray, factor: np.ndarray, max_norm: float) -> None:
+    """Norm of all gradients as one vector, and the factor that brings it down to `max_norm`.
+
+    ``norm = sqrt(sum of squares)`` and ``factor = min(1, max_norm / (norm + 1e-6))``, in float64, rounded once. A norm
+    of NaN has the factor NaN.
+
+    Parameters
+    ----------
+    squares : (P,) float64, the sum of squares of every gradient.
+    norm : (1,), written.
+    factor : (1,), written.
+    max_norm : the largest norm.
+
+    Notes
+    -----
+    `torch.nn.utils.clip_grad_norm_`.
+    """
+    total = np.sqrt(squares.sum())
+    norm[0] = total
+    with np.errstate(invalid="ignore"):  # inf / inf
+        factor[0] = np.minimum(1.0, max_norm / (total + 1e-6))
+
+
+def finite(squares: np.ndarray, losses: np.ndarray, total: np.ndarray) -> None:
+    """One number that is finite exactly if all numbers are: ``total = sum of squares + sum of 0 * losses``.
+
+    Parameters
+    ----------
+    squares : (P,) float64, the sum of squares of every gradient.
+    losses : (L,).
+    total : (1,) float64, written; NaN or infinite if one of the numbers is.
+    """
+    with np.errstate(invalid="ignore"):  # 0 * inf
+        total[0] = squares.sum() + (0 * losses).sum(dtype=np.float64)

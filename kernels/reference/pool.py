@@ -1,4 +1,7 @@
-"""Pooling: the maximum or the mean of every window, channel by channel."""
+"""Pooling: the maximum or the mean of every window, channel by channel; the maximum also fused with what is beside it.
+
+The fused maximum is that of ``activation(x * scale + shift)``. Values of `activation`: 0 none, 1 ReLU, 2 ReLU6.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ from itertools import starmap
 
 import numpy as np
 
+from ..fused import RELU, RELU6
+from .fusion import activated, add_up, passes, scaled
 from .im2col import Pair, Window, pad, unpad, walk_taps
 
 UNIT = (1, 1)  # the dilation of average pooling
@@ -84,6 +89,79 @@ def max_pool2d_backward(
     for r, s, seen in walk_taps(canvas, output_size, window):
         seen += np.where(argmax == r * kernel_size[1] + s, dy, 0)
     dx[...] = unpad(canvas, size, padding)
+
+
+def fused_max_pool2d_forward(
+    x: np.ndarray,
+    scale: np.ndarray,
+    shift: np.ndarray,
+    y: np.ndarray,
+    argmax: np.ndarray,
+    activation: int,
+    kernel_size: Pair,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    ceil_mode: int,
+) -> None:
+    """Max pooling of normalised and activated images: ``max_pool2d_forward(activation(x * scale + shift))``.
+
+    Elements that the activation makes equal are equal: of those the first one wins.
+
+    Parameters
+    ----------
+    x : (N, H, W, C) images.
+    scale, shift : (C,), or both (0,) if x is taken as it is.
+    y : (N, OH, OW, C), written.
+    argmax : (N, OH, OW, C) uint8, written: the winner's ``r * S + s``, a place in the window and not in the image.
+    activation : 0 none, 1 ReLU, 2 ReLU6; without `scale` it is applied to x itself.
+    kernel_size : (R, S), in taps; R * S is at most 256.
+    stride, padding, dilation : pairs, in pixels. Padding never wins.
+    ceil_mode : whether windows may hang over the right and lower edge; says nothing that y's shape does not.
+    """
+    images = activated(scaled(x, scale, shift), activation)
+    max_pool2d_forward(images, y, argmax, kernel_size, stride, padding, dilation, ceil_mode)
+
+
+def fused_max_pool2d_backward(
+    dy: np.ndarray,
+    argmax: np.ndarray,
+    y: np.ndarray,
+    x: np.ndarray,
+    centre: np.ndarray,
+    dx: np.ndarray,
+    sums: np.ndarray,
+    activation: int,
+    size: Pair,
+    kernel_size: Pair,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+) -> None:
+    """Gradient of `fused_max_pool2d_forward` with respect to ``x * scale + shift``, with the sums that its norm needs.
+
+    ``dx = max_pool2d_backward(activation'(y) * dy, argmax)``, ``sums[0] = sum of dx`` and
+    ``sums[1] = sum of dx * (x - centre)``, each summed over all pixels of all images. The derivative of ReLU is 1 where
+    y is above 0, that of ReLU6 where y is between 0 and 6, and 0 elsewhere: the winner's is that of the window.
+
+    Parameters
+    ----------
+    dy : (N, OH, OW, C) gradient of the loss with respect to the output.
+    argmax : (N, OH, OW, C) uint8, as `fused_max_pool2d_forward` wrote it.
+    y : (N, OH, OW, C) its output, or (0,) without an activation.
+    x : (N, H, W, C) its images, or (0,): then ``sums[1]`` is 0.
+    centre : (C,), or (0,) if no sums are wanted.
+    dx : (N, H, W, C), written whole; 0 at pixels that never won.
+    sums : (2, C) float64, written; (2, 0) without `centre`.
+    activation : 0 none, 1 ReLU, 2 ReLU6.
+    size : (H, W), in pixels.
+    kernel_size : (R, S), in taps; R * S is at most 256.
+    stride, padding, dilation : pairs, in pixels.
+    """
+    gradient = np.where(passes(y, activation), dy, 0) if activation in (RELU, RELU6) else dy
+    max_pool2d_backward(gradient, argmax, dx, size, kernel_size, stride, padding, dilation)
+    if len(centre):
+        add_up(sums, dx, dx * (x - centre) if len(x) else np.zeros_like(dx))
 
 
 def _elements_along(count: int, size: int, taps: int, stride: int, padding: int, include_pad: int) -> np.ndarray:

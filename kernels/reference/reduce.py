@@ -63,3 +63,18 @@ def mean_backward(dy: np.ndarray, dx: np.ndarray, count: int) -> None:
     """
     with np.errstate(divide="ignore", invalid="ignore"):  # R = 0: dx is empty
         dx[...] = (dy / count)[:, np.newaxis]
+
+
+def sum_squares(x: np.ndarray, y: np.ndarray) -> None:
+    """Sum of squares: ``y[0] = sum of x**2`` over all elements, in float64; 0 if there are none.
+
+    Parameters
+    ----------
+    x : any shape.
+    y : (1,) float64, written.
+
+    Notes
+    -----
+    The square of ``torch.linalg.vector_norm``.
+    """
+    y[0] = np.square(x, dtype=np.float64).sum()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nnfast.dispatch import apply, reinterpret
-from nnfast.kernels.ops import convolved
+from nnfast.kernels.convolution import convolved
 from nnfast.tape import record
 from nnfast.tensor import Tensor
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nnfast.dispatch import apply
-from nnfast.kernels.ops import pooled
+from nnfast.kernels.pooling import pooled
 from nnfast.tape import record
 from nnfast.tensor import Tensor
 

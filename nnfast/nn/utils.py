@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-import numpy as np
-
-from nnfast import functional
 from nnfast.creation import zeros
-from nnfast.dispatch import apply, reinterpret
+from nnfast.dispatch import allocate, apply, part, reinterpret
+from nnfast.dtypes import float64
 from nnfast.grad_mode import no_grad
-from nnfast.tensor import Tensor, from_numpy
+from nnfast.tensor import Tensor
 
 
 def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
@@ -60,30 +58,20 @@ def clip_grad_norm_(
     gradients = _gradients(parameters)
     if not gradients:
         return zeros(())
-    total: Tensor | None = None
-    for g in gradients:
-        squares = apply("sum_forward", x=reinterpret(apply("mul", a=g, b=g), 1, g.numel(), 1))
-        total = squares if total is None else apply("add", a=total, b=squares, alpha=1.0)
-    assert total is not None
-    norm = reinterpret(apply("power", x=total, exponent=0.5))
+    squares = allocate((len(gradients),), float64)
+    for i, g in enumerate(gradients):
+        apply("sum_squares", {"y": part(squares, i, i + 1)}, x=g)
+    norm, factor = (allocate((1,), gradients[0].dtype) for _ in range(2))
+    apply("gradient_norm", {"norm": norm, "factor": factor}, squares=squares, max_norm=float(max_norm))
     if error_if_nonfinite and not math.isfinite(norm.item()):
         raise RuntimeError(
             f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, so it cannot "
             "be clipped. To disable this error and scale the gradients by the non-finite norm anyway, set "
             "`error_if_nonfinite=False`"
         )
-    _scale(gradients, _at_most_one(max_norm / (norm + 1e-6)))
-    return norm
-
-
-def _at_most_one(x: Tensor) -> Tensor:
-    """``min(x, 1)`` for x >= 0; exactly 1 from 1 on, and NaN stays NaN."""
-    return functional.relu6(x * 6) * (1 / 6)
-
-
-def _scale(gradients: list[Tensor], factor: Tensor) -> None:
     for g in gradients:
-        apply("mul", {"y": g}, a=g, b=factor.expand(g.shape))
+        apply("scale_by", {"y": g}, x=g, factor=factor)
+    return reinterpret(norm)
 
 
 @no_grad()
@@ -107,5 +95,4 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float, f
     """
     limit = float(clip_value)
     for g in _gradients(parameters):
-        # No kernel clamps: NumPy does, at once.
-        g.copy_(from_numpy(np.clip(g.read(), -limit, limit)))
+        apply("clamp", {"y": g}, x=g, low=-limit, high=limit)

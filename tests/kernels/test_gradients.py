@@ -139,6 +139,22 @@ def pooling(large: bool) -> list[Gradient]:
             not large,
         )
     )
+    activated = dilated | {"activation": RELU6}
+    load = {
+        "scale": 40.0 * (1.0 + np.arange(shape[3])) * (-1.0) ** np.arange(shape[3]),
+        "shift": np.full(shape[3], 3.3),
+    }
+
+    def fused_forward(v: Arrays) -> Arrays:
+        return call("fused_max_pool2d_forward", v | load, ceil_mode=1, **activated)
+
+    def fused_backward(v: Arrays, dy: np.ndarray) -> Arrays:
+        given = {"dy": dy, **fused_forward(v), "x": np.zeros(0), "centre": np.zeros(0)}
+        return {"x": load["scale"] * call("fused_max_pool2d_backward", given, size=shape[1:3], **activated)["dx"]}
+
+    found.append(
+        Gradient("fused_max_pool2d", {"x": numbers(*shape)}, lambda v: fused_forward(v)["y"], fused_backward, not large)
+    )
     for ceil_mode, include in ((0, 0), (1, 0), (0, 1), (1, 1)):
         found.append(
             Gradient(

@@ -67,6 +67,9 @@ ELEMENTS = [
     ("div", {"a": [1.0, -1.0, 0.0, INF, 1.0], "b": [0.0, 0.0, 0.0, INF, INF]}, {}, [INF, -INF, NAN, NAN, 0.0]),
     ("add", {"a": [INF, NAN, 1.0], "b": [INF, 1.0, INF]}, {"alpha": -1.0}, [NAN, NAN, -INF]),
     ("scale", {"x": [INF, NAN, -INF]}, {"alpha": 2.0, "beta": 1.0}, [INF, NAN, -INF]),
+    ("scale_by", {"x": [INF, NAN, -INF, 3.0], "factor": [-0.5]}, {}, [-INF, NAN, INF, -1.5]),
+    ("clamp", {"x": X}, {"low": -1.0, "high": 6.0}, [NAN, 6.0, -1.0, 0.0, 3.0, -1.0, 6.0]),
+    ("clamp", {"x": X}, {"low": -INF, "high": INF}, X),
     ("mul", {"a": [INF, INF, NAN], "b": [0.0, -2.0, 0.0]}, {}, [NAN, -INF, NAN]),
     ("dropout", {"x": [NAN, INF, -INF]}, {"p": 0.0}, [NAN, INF, -INF]),
     ("dropout", {"x": [NAN, INF, 1.0]}, {"p": 1.0}, [0.0, 0.0, 0.0]),
@@ -80,6 +83,8 @@ def test_special_numbers_element_by_element(
     op: str, arrays: dict[str, list[float]], attributes: dict[str, float], expected: list[float], backend: str
 ) -> None:
     given: dict[str, Any] = {name: repeated(values) for name, values in arrays.items()}
+    if op == "scale_by":
+        given["factor"] = given["factor"][:1]
     if op == "dropout":
         given["seed"] = np.zeros(2, np.uint64)
     (result,) = call(op, backend, given, **attributes).values()
@@ -274,6 +279,48 @@ def test_sums_of_infinity_and_of_many_ones(backend: str) -> None:
     assert call("sum_forward", backend, {"x": x})["y"] == INF
     x[0, 70_000] = -INF
     assert np.isnan(call("sum_forward", backend, {"x": x})["y"])
+
+
+@pytest.mark.parametrize("backend", ALL)
+@pytest.mark.parametrize("place", [0, 17, 16384, 40000])
+def test_sum_of_squares_of_infinity_and_nan(place: int, backend: str) -> None:
+    x = np.ones(40001, np.float32)
+    assert call("sum_squares", backend, {"x": x})["y"] == 40001.0
+    for value, expected in ((-INF, INF), (NAN, NAN)):
+        x[place] = value
+        np.testing.assert_array_equal(call("sum_squares", backend, {"x": x})["y"], [expected])
+
+
+@pytest.mark.parametrize("backend", ALL)
+@pytest.mark.parametrize(("squares", "max_norm", "norm", "factor"), [
+    ([9.0, 16.0], 5.0, 5.0, 5.0 / (5.0 + 1e-6)),
+    ([9.0, 16.0], 6.0, 5.0, 1.0),
+    ([9.0, 16.0], INF, 5.0, 1.0),
+    ([0.0], 0.0, 0.0, 0.0),
+    ([], 1.0, 0.0, 1.0),
+    ([1.0, INF], 1.0, INF, 0.0),
+    ([NAN, INF], 1.0, NAN, NAN),
+    ([INF], INF, INF, NAN),
+])  # fmt: skip
+def test_norm_of_all_gradients(squares: list[float], max_norm: float, norm: float, factor: float, backend: str) -> None:
+    found = call("gradient_norm", backend, {"squares": np.array(squares, np.float64)}, max_norm=max_norm)
+    np.testing.assert_array_equal(found["norm"], np.array([norm], np.float32))
+    np.testing.assert_array_equal(found["factor"], np.array([factor], np.float32))
+
+
+@pytest.mark.parametrize("backend", ALL)
+@pytest.mark.parametrize("value", [NAN, INF, -INF])
+def test_finite_is_so_only_if_everything_is(value: float, backend: str) -> None:
+    def total(squares: np.ndarray, losses: np.ndarray) -> float:
+        return call("finite", backend, {"squares": squares, "losses": losses})["total"].item()
+
+    squares, losses = np.arange(19.0), np.full(17, 3e38, np.float32)
+    assert total(squares, losses) == 171.0
+    for i in range(19):
+        assert not np.isfinite(total(np.where(np.arange(19) == i, abs(value), squares), losses))
+    for i in range(17):
+        changed = np.where(np.arange(17) == i, value, losses).astype(np.float32)
+        assert not np.isfinite(total(squares, changed))
 
 
 # ---------------------------------------------------------------- dropout

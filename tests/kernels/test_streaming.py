@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from nnfast.kernels import OPS
 from nnfast.kernels.binding import ALIGNMENT
+from nnfast.kernels.fused import RELU
 from nnfast.kernels.launch import bind, run
 from nnfast.kernels.numba_jit.memory import STREAMED
 from nnfast.kernels.operation import DTYPES
@@ -72,6 +73,14 @@ CASES: dict[str, tuple[Callable[[], Arrays], dict[str, Any]]] = {
         _images(x=(17, 124, 132, 64)), {"kernel_size": (2, 2), **WINDOW, "dilation": (1, 1), "ceil_mode": 0}),
     "max_pool2d_backward": (
         _winners, {"kernel_size": (2, 2), **WINDOW, "dilation": (1, 1), "size": LARGE[1:3]}),
+    "scale_by": (lambda: {"x": _drawn(ROWS, CLASSES), "factor": _drawn(1)}, {}),
+    "clamp": (_rows("x"), {"low": -0.5, "high": -0.25}),
+    "fused_max_pool2d_forward": (
+        _images(x=(17, 124, 132, 64), scale=(64,), shift=(64,)),
+        {"activation": RELU, "kernel_size": (2, 2), **WINDOW, "dilation": (1, 1), "ceil_mode": 0}),
+    "fused_max_pool2d_backward": (
+        lambda: _winners() | {"y": -_drawn(*SMALL) - 0.5, "x": _drawn(*LARGE), "centre": _drawn(64)},
+        {"activation": RELU, "kernel_size": (2, 2), **WINDOW, "dilation": (1, 1), "size": LARGE[1:3]}),
     "avg_pool2d_forward": (
         _images(x=(17, 124, 132, 64)), {"kernel_size": (2, 2), **WINDOW, "ceil_mode": 0, "count_include_pad": 1}),
     "avg_pool2d_backward": (

@@ -256,6 +256,37 @@ class TestClipping:
         assert math.isnan(nn.utils.clip_grad_norm_(parameter, 1.0).item())
         assert math.isnan(parameter.grad.item())
 
+    def test_norm_of_many_gradients(self) -> None:
+        rng = np.random.default_rng(0)
+        shapes = [(17,), (3, 5), (4, 3, 3, 3), (20000,), (0,)]
+        values = [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+        parameters = [nn.Parameter(nnfast.zeros(*shape)) for shape in shapes]
+        for parameter, value in zip(parameters, values, strict=True):
+            parameter.grad = nnfast.tensor(value)
+        norm = nn.utils.clip_grad_norm_(parameters, 2.0)
+        expected = np.sqrt(sum(np.square(value, dtype=np.float64).sum() for value in values))
+        assert norm.shape == ()
+        assert norm.item() == pytest.approx(expected, rel=1e-6)
+        for parameter, value in zip(parameters, values, strict=True):
+            np.testing.assert_allclose(parameter.grad.numpy(), value * (2.0 / expected), rtol=1e-6)
+
+    def test_float64(self) -> None:
+        with nnfast.backend("reference"):
+            parameter = nn.Parameter(nnfast.zeros(2, dtype=nnfast.float64))
+            parameter.grad = nnfast.tensor([1.0, 2.0], dtype=nnfast.float64)
+            norm = nn.utils.clip_grad_norm_(parameter, 1.0)
+            assert norm.dtype == np.float64
+            assert norm.item() == pytest.approx(5**0.5, rel=1e-15)
+            assert parameter.grad.tolist() == pytest.approx([1 / (5**0.5 + 1e-6), 2 / (5**0.5 + 1e-6)], rel=1e-15)
+            nn.utils.clip_grad_value_(parameter, 0.1)
+            assert parameter.grad.tolist() == [0.1, 0.1]
+
+    def test_value_keeps_nan(self) -> None:
+        parameter = nn.Parameter(nnfast.zeros(3))
+        parameter.grad = nnfast.tensor([float("nan"), float("inf"), -3.0])
+        nn.utils.clip_grad_value_(parameter, 1.0)
+        np.testing.assert_array_equal(parameter.grad.numpy(), [np.nan, 1.0, -1.0])
+
     def test_value(self) -> None:
         parameters = self.parameters()
         parameters[2].grad = nnfast.tensor([1e30])

@@ -7,6 +7,7 @@ returns a dictionary of its outputs and updates; it writes nothing in place. Num
 
 from .elements import (
     add,
+    clamp,
     copy_strided,
     div,
     dropout,
@@ -23,15 +24,22 @@ from .elements import (
     relu_backward,
     relu_forward,
     scale,
+    scale_by,
     sigmoid_backward,
     sigmoid_forward,
     tanh_backward,
     tanh_forward,
 )
-from .fused import fused_conv2d_backward_data, fused_conv2d_backward_weight, fused_conv2d_forward
+from .fused import (
+    fused_conv2d_backward_data,
+    fused_conv2d_backward_weight,
+    fused_conv2d_forward,
+    fused_max_pool2d_backward,
+    fused_max_pool2d_forward,
+)
 from .linear import linear_backward_data, linear_backward_weight, linear_forward
 from .norm import batch_norm_backward, batch_norm_forward, batch_norm_inference, batch_norm_inference_backward
-from .optim import adadelta_step, adagrad_step, adam_step, adamw_step, rmsprop_step, sgd_step
+from .optim import adadelta_step, adagrad_step, adam_step, adamw_step, finite, gradient_norm, rmsprop_step, sgd_step
 from .pooling import (
     adaptive_avg_pool2d_backward,
     adaptive_avg_pool2d_forward,
@@ -53,6 +61,7 @@ from .rows import (
     softmax_forward,
     sum_backward,
     sum_forward,
+    sum_squares,
 )
 from .windows import col2im, conv2d_backward_data, conv2d_backward_weight, conv2d_forward, im2col
 
@@ -70,6 +79,7 @@ __all__ = [
     "batch_norm_forward",
     "batch_norm_inference",
     "batch_norm_inference_backward",
+    "clamp",
     "col2im",
     "conv2d_backward_data",
     "conv2d_backward_weight",
@@ -81,9 +91,13 @@ __all__ = [
     "dropout",
     "exp",
     "fill",
+    "finite",
     "fused_conv2d_backward_data",
     "fused_conv2d_backward_weight",
     "fused_conv2d_forward",
+    "fused_max_pool2d_backward",
+    "fused_max_pool2d_forward",
+    "gradient_norm",
     "im2col",
     "increment",
     "leaky_relu_backward",
@@ -108,6 +122,7 @@ __all__ = [
     "relu_forward",
     "rmsprop_step",
     "scale",
+    "scale_by",
     "sgd_step",
     "sigmoid_backward",
     "sigmoid_forward",
@@ -115,6 +130,7 @@ __all__ = [
     "softmax_forward",
     "sum_backward",
     "sum_forward",
+    "sum_squares",
     "tanh_backward",
     "tanh_forward",
 ]

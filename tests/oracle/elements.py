@@ -85,6 +85,14 @@ def scale(x, alpha, beta) -> Arrays:
     return {"y": each(lambda v: alpha * v + beta, x)}
 
 
+def scale_by(x, factor) -> Arrays:
+    return {"y": each(lambda v: v * float(factor[0]), x)}
+
+
+def clamp(x, low, high) -> Arrays:
+    return {"y": each(lambda v: min(max(v, low), high), x)}
+
+
 def power(x, exponent) -> Arrays:
     return {"y": each(lambda v: math.pow(v, exponent), x)}
 

@@ -1,9 +1,10 @@
-"""Fused convolutions: pixels, gradients and sums one number at a time, the convolution itself by `windows.py`."""
+"""Fused operations: pixels, gradients and sums one number at a time, the operation itself by `windows.py`, `pooling.py`."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from .pooling import max_pool2d_backward, max_pool2d_forward
 from .windows import conv2d_backward_data, conv2d_backward_weight, conv2d_forward
 
 Arrays = dict[str, np.ndarray]
@@ -75,3 +76,23 @@ def fused_conv2d_backward_weight(
     return conv2d_backward_weight(
         images(x, scale, shift, activation), g, kernel_size, stride, padding, dilation, groups
     )
+
+
+def fused_max_pool2d_forward(x, scale, shift, activation, kernel_size, stride, padding, dilation, ceil_mode) -> Arrays:
+    seen = images(x, scale, shift, activation)
+    return max_pool2d_forward(seen, kernel_size, stride, padding, dilation, ceil_mode)
+
+
+def fused_max_pool2d_backward(
+    dy, argmax, y, x, centre, activation, size, kernel_size, stride, padding, dilation
+) -> Arrays:
+    g = dy.copy()
+    for place in np.ndindex(dy.shape) if activation in (RELU, RELU6) else ():
+        g[place] *= derivative(float(y[place]), activation)
+    dx = max_pool2d_backward(g, argmax, size, kernel_size, stride, padding, dilation)["dx"]
+    sums = np.zeros((2, len(centre)))
+    for place in np.ndindex(dx.shape) if len(centre) else ():
+        sums[0, place[3]] += dx[place]
+        if len(x):
+            sums[1, place[3]] += dx[place] * (x[place] - centre[place[3]])
+    return {"dx": dx, "sums": sums}

@@ -83,3 +83,12 @@ def adadelta_step(g, lr, step, p, square_avg, acc_delta, rho, eps, weight_decay,
         return p - lr[0] * delta, square, rho * delta_square + (1.0 - rho) * delta * delta
 
     return stepped(update, g, ("p", "square_avg", "acc_delta"), p, square_avg, acc_delta)
+
+
+def gradient_norm(squares, max_norm) -> Arrays:
+    norm = math.sqrt(math.fsum(squares.tolist()))
+    return {"norm": np.array([norm]), "factor": np.array([min(1.0, max_norm / (norm + 1e-6))])}
+
+
+def finite(squares, losses) -> Arrays:
+    return {"total": np.array([math.fsum(squares.tolist())]) * (1.0 if np.isfinite(losses).all() else math.nan)}
