@@ -31,6 +31,7 @@ NAMES = (
     "max_pool2d_forward", "max_pool2d_backward", "avg_pool2d_forward", "avg_pool2d_backward",
     "adaptive_avg_pool2d_forward", "adaptive_avg_pool2d_backward",
     "batch_norm_forward", "batch_norm_inference", "batch_norm_backward",
+    "channel_sums", "affine_forward", "affine_backward", "affine_gradient",
     "relu_forward", "relu_backward", "relu6_forward", "relu6_backward", "leaky_relu_forward", "leaky_relu_backward",
     "sigmoid_forward", "sigmoid_backward", "tanh_forward", "tanh_backward", "add", "mul", "scale", "dropout",
     "softmax_forward", "softmax_backward", "log_softmax_forward", "log_softmax_backward",
@@ -48,7 +49,7 @@ def _shape(op: str, name: str) -> tuple[int, ...]:
     module = OPS[op].module
     if module == "loss":
         return LOGITS
-    if module == "norm":
+    if module in ("norm", "affine"):
         return ROWS
     small = name in ("dy", "argmax") and module == "pool"
     return (128, 1, 1, 128) if small and op.startswith("adaptive") else POOLED if small else IMAGES
@@ -57,7 +58,7 @@ def _shape(op: str, name: str) -> tuple[int, ...]:
 def workload(op: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Inputs and updates, positive numbers, and attributes of one large call."""
     rng = np.random.default_rng(0)
-    vector = {"loss": LOGITS[0], "norm": ROWS[1]}.get(OPS[op].module, COPIED)
+    vector = {"loss": LOGITS[0], "norm": ROWS[1], "affine": ROWS[1]}.get(OPS[op].module, COPIED)
     arrays = {}
     for array in OPS[op].inputs + OPS[op].updates:
         length = {"momentum": 1, "lr": 1, "step": 1, "normaliser": 1, "seed": 2, "weight": 0, "grad_avg": 0}

@@ -35,6 +35,11 @@ ATTRIBUTES: Mapping[str, Mapping[str, Any]] = {
     "batch_norm_forward": {"eps": 1e-5},
     "batch_norm_inference": {"eps": 1e-5},
     "batch_norm_inference_backward": {"eps": 1e-5},
+    "batch_norm_statistics": {"count": N * SIZE * SIZE, "eps": 1e-5},
+    "batch_norm_running": {"count": N * SIZE * SIZE},
+    "batch_norm_gradient": {"count": N * SIZE * SIZE},
+    "affine_forward": {"activation": RELU},
+    "affine_backward": {"activation": RELU},
     "sum_backward": {"count": SIZE * SIZE},
     "mean_backward": {"count": SIZE * SIZE},
     "sgd_step": {"momentum": 0.9, "dampening": 0.0, "weight_decay": 5e-4, "nesterov": 0, "maximize": 0},
@@ -79,6 +84,7 @@ def workload(name: str) -> Workload:
         "linear": lambda: {"x": normal(N, 1024), "dy": normal(N, 512), "w": normal(512, 1024), "b": normal(512)},
         "loss": lambda: _loss(op, rng, normal),
         "norm": lambda: _norm(normal),
+        "affine": lambda: _affine(normal),
         "optim": lambda: _optimizer(op, normal),
         "reduce": lambda: {"x": normal(N, SIZE * SIZE, C), "dy": normal(N, C)},
     }
@@ -127,7 +133,14 @@ def _loss(op: str, rng: np.random.Generator, normal: Callable[..., np.ndarray]) 
 def _norm(normal: Callable[..., np.ndarray]) -> dict[str, np.ndarray]:
     positive = np.abs(normal(C)) + 0.5
     return {"x": normal(*ROWS), "dy": normal(*ROWS), "w": normal(C), "b": normal(C), "momentum": np.array([0.1]),
-            "running_mean": normal(C), "running_var": positive, "mean": normal(C), "invstd": positive}  # fmt: skip
+            "running_mean": normal(C), "running_var": positive, "mean": normal(C), "invstd": positive,
+            "var": positive, "centre": normal(C), "sums": np.abs(normal(2, C)).astype(np.float64)}  # fmt: skip
+
+
+def _affine(normal: Callable[..., np.ndarray]) -> dict[str, np.ndarray]:
+    """Two branches that join, each behind a norm."""
+    channels = ("scale", "shift", "centre", "r_scale", "r_shift", "r_centre", "slope", "factor", "offset")
+    return {name: normal(*ROWS) for name in ("x", "dy", "dy2", "y", "z", "r")} | {name: normal(C) for name in channels}
 
 
 def _optimizer(op: str, normal: Callable[..., np.ndarray]) -> dict[str, np.ndarray]:

@@ -31,6 +31,11 @@ def evenly(count: int, most: int) -> int:
     return blocks(count, blocks(count, most)) if count else 1
 
 
+def summed_rows(rows: int, columns: int) -> int:
+    """Rows that a task handles where columns are summed: about `BLOCK` elements, but at most `PARTIALS` tasks."""
+    return max(1, BLOCK // max(1, columns), blocks(rows, PARTIALS))
+
+
 def image_block(
     images: int, rows: int, columns: int, most: int, staged: Callable[[int], int] = lambda rows: 0
 ) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .case import LANES, Arrays, Case, Draw, Pair, rounded
+from .cases_norm import affine_cases, split_norm_cases
 from .cases_pool import pooling
 from .convolution import convolved
 from .fused import NO_ACTIVATION, RELU, RELU6
@@ -31,8 +32,8 @@ def cases() -> tuple[Case, ...]:
     True
     """
     groups = (_convolution, _fused, _columns, pooling, _linear, _activation, _dropout,
-              _arithmetic, _copy_strided, _reduction, _softmax, _losses, _batch_norm, _optimizers,
-              _gradients)  # fmt: skip
+              _arithmetic, _copy_strided, _reduction, _softmax, _losses, _batch_norm, split_norm_cases,
+              affine_cases, _optimizers, _gradients)  # fmt: skip
     found = [case for group in groups for case in group()]
     order = {name: position for position, name in enumerate(OPS)}
     return tuple(sorted(found, key=lambda case: order[case.op]))

@@ -78,7 +78,7 @@ def compare(
     if algorithm is None and backend != "reference":
         algorithm = op.ranked(bind(name, narrow, attributes).sizes, backend)[0]
     actual = run(name, narrow, attributes, backend=backend, algorithm=algorithm)
-    exact = run(name, wide, attributes, backend="reference", allocate=_float64)
+    exact = run(name, wide, attributes, backend="reference")
     results = []
     actual |= {array.name: narrow[array.name] for array in op.updates}
     exact |= {array.name: wide[array.name] for array in op.updates}
@@ -90,11 +90,6 @@ def compare(
 
 def _widened(value: np.ndarray, dtype: str) -> np.ndarray:
     return np.array(value, np.float64 if dtype == "float" else DTYPES[dtype], order="C")
-
-
-def _float64(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Outputs of the exact run; operations with no floating input would get float32 ones."""
-    return np.empty(shape, np.float64 if dtype == np.float32 else dtype)
 
 
 def _measure(array: str, actual: np.ndarray, exact: np.ndarray, worst: float) -> Comparison:

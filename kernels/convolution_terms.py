@@ -13,6 +13,7 @@ argument is as close to the jump as that argument's own error, either value is r
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -161,16 +162,16 @@ def conv2d_backward_weight(call: Call, a: SimpleNamespace, e: SimpleNamespace) -
 # ---------------------------------------------------------------- fused
 
 
-def argument(a: SimpleNamespace) -> tuple[np.ndarray, np.ndarray]:
-    """What the activation is applied to, and its terms in units of eps."""
-    if not len(a.scale):
-        return a.x, np.zeros(a.x.shape)
-    return a.x * a.scale + a.shift, ROUNDINGS * (np.abs(a.x * a.scale) + np.abs(a.shift))
+def argument(x: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``x * scale + shift``, or x where these are absent, and its terms in units of eps."""
+    if not len(scale):
+        return x, np.zeros(x.shape)
+    return x * scale + shift, ROUNDINGS * (np.abs(x * scale) + np.abs(shift))
 
 
 def _image(call: Call, a: SimpleNamespace) -> tuple[np.ndarray, np.ndarray]:
     """The images that the convolution sees, and their terms."""
-    before, terms = argument(a)
+    before, terms = argument(a.x, a.scale, a.shift)
     if call.activation == NO_ACTIVATION:
         return before, terms
     return np.clip(before, 0.0, 6.0 if call.activation == RELU6 else np.inf), terms
@@ -184,13 +185,31 @@ def _gradient(a: SimpleNamespace) -> tuple[np.ndarray, np.ndarray]:
     return parts[0] + parts[1] + parts[2], ROUNDINGS * (np.abs(parts[0]) + np.abs(parts[1]) + np.abs(parts[2]))
 
 
-def summed(values: np.ndarray, terms: np.ndarray, weight: np.ndarray, change: np.ndarray) -> np.ndarray:
-    """Terms of sums over pixels: of `values`, and of ``values * weight``, whose derivative by them is `change`."""
-    pixels = (0, 1, 2)
+def summed(call: Call, values: np.ndarray, terms: np.ndarray, weight: np.ndarray, change: np.ndarray) -> np.ndarray:
+    """Terms of sums over pixels: of `values`, and of ``values * weight``, whose derivative by them is `change`.
+
+    They are added in the type that is computed in, chunk by chunk, and chunks in double.
+    """
+    pixels = tuple(range(values.ndim - 1))
+    count = math.prod(values.shape[:-1])
+    growth = grow(CHUNK) + grow(count) * np.finfo(np.float64).eps / call.unit
     return np.stack([
-        terms.sum(axis=pixels) + grow(CHUNK) * np.abs(values).sum(axis=pixels),
-        (terms * change).sum(axis=pixels) + grow(CHUNK) * np.abs(values * weight).sum(axis=pixels),
+        terms.sum(axis=pixels) + growth * np.abs(values).sum(axis=pixels),
+        (terms * change).sum(axis=pixels) + growth * np.abs(values * weight).sum(axis=pixels),
     ])  # fmt: skip
+
+
+def masked(
+    call: Call, gradient: np.ndarray, terms: np.ndarray, before: np.ndarray, of_before: np.ndarray
+) -> np.ndarray:
+    """Terms of a gradient with its own `terms` behind an activation of `before`, which has the terms `of_before`.
+
+    Where the argument is so close to a kink that rounding may move it across, the whole gradient may be missing.
+    """
+    top = 6.0 if call.activation == RELU6 else np.inf
+    close = (np.minimum(np.abs(before), np.abs(before - top)) <= call.unit * of_before) & (of_before > 0)
+    inside = np.where((before > 0) & (before < top), terms, 0.0)
+    return np.where(close, terms + np.abs(gradient) / call.unit, inside)
 
 
 def fused_conv2d_forward(call: Call, a: SimpleNamespace, e: SimpleNamespace) -> Terms:
@@ -200,7 +219,7 @@ def fused_conv2d_forward(call: Call, a: SimpleNamespace, e: SimpleNamespace) -> 
     if not len(a.centre):
         return {"y": y}
     deviation = e.y - a.centre
-    return {"y": y, "sums": summed(deviation, y, deviation, 2.0 * np.abs(deviation))}
+    return {"y": y, "sums": summed(call, deviation, y, deviation, 2.0 * np.abs(deviation))}
 
 
 def fused_conv2d_backward_data(call: Call, a: SimpleNamespace, e: SimpleNamespace) -> Terms:
@@ -208,15 +227,11 @@ def fused_conv2d_backward_data(call: Call, a: SimpleNamespace, e: SimpleNamespac
     gradient, loaded = _gradient(a)
     dx = _backward_data_terms(call, gradient, a.w) + _backward_data(call, loaded, np.abs(a.w))
     if call.activation != NO_ACTIVATION:
-        before, terms = argument(a)
-        top = 6.0 if call.activation == RELU6 else np.inf
-        close = (np.minimum(np.abs(before), np.abs(before - top)) <= call.unit * terms) & (terms > 0)
-        whole = np.abs(_backward_data(call, gradient, a.w)) / call.unit
-        dx = np.where(close, dx + whole, np.where((before > 0) & (before < top), dx, 0.0))
+        dx = masked(call, _backward_data(call, gradient, a.w), dx, *argument(a.x, a.scale, a.shift))
     if not len(a.centre):
         return {"dx": dx}
     deviation = np.abs(a.x - a.centre)
-    return {"dx": dx, "sums": summed(e.dx, dx, deviation, deviation)}
+    return {"dx": dx, "sums": summed(call, e.dx, dx, deviation, deviation)}
 
 
 def fused_conv2d_backward_weight(call: Call, a: SimpleNamespace, e: SimpleNamespace) -> Terms:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .blocking import BLOCK, PARTIALS, blocks
+from .affine import AFFINE
+from .blocking import BLOCK, PARTIALS, blocks, summed_rows
 from .convolution import CONVOLUTION, CONVOLVED, INPUT_SIZE, KERNEL, WINDOW
 from .fused import FUSED
 from .matrix import LINEAR
@@ -153,15 +154,21 @@ LOSS = (
 )  # fmt: skip
 
 _NORM_BLOCK = {
-    "ROWS": lambda s: max(1, BLOCK // max(1, s.C), blocks(s.M, PARTIALS)),
+    "ROWS": lambda s: summed_rows(s.M, s.C),
     "PARTS": _row_blocks,
 }
-_AFFINE = {"CW": (0, "C"), "CB": (0, "C")}
+_OPTIONAL = {"CW": (0, "C"), "CB": (0, "C")}
+
+
+def _channels(name: str, inputs: str, outputs: str, **rest: Any) -> Operation:
+    """An operation on a few numbers a channel, in one task."""
+    return operation(name, inputs, outputs, tasks=lambda s: 1, **rest)
+
 
 NORM = (
     operation(
         "norm.batch_norm_forward", "x: M C; w: CW; b: CB; momentum(double): 1", "y: M C; mean: C; invstd: C",
-        updates="running_mean: CR; running_var: CR", attributes="eps: float", either=_AFFINE | {"CR": (0, "C")},
+        updates="running_mean: CR; running_var: CR", attributes="eps: float", either=_OPTIONAL | {"CR": (0, "C")},
         derive=_NORM_BLOCK,
         algorithms={"default": algorithm(
             ("batch_norm_forward_statistics", _row_blocks),
@@ -170,7 +177,7 @@ NORM = (
             workspace="partial(double): PARTS 2 C")}),
     operation(
         "norm.batch_norm_inference", "x: M C; w: CW; b: CB; running_mean: C; running_var: C", "y: M C",
-        attributes="eps: float", either=_AFFINE, derive=_NORM_BLOCK, tasks=_row_blocks),
+        attributes="eps: float", either=_OPTIONAL, derive=_NORM_BLOCK, tasks=_row_blocks),
     operation(
         "norm.batch_norm_backward", "dy: M C; x: M C; w: CW; mean: C; invstd: C", "dx: M C; dw: C; db: C",
         either={"CW": (0, "C")}, derive=_NORM_BLOCK,
@@ -186,6 +193,23 @@ NORM = (
             ("batch_norm_inference_backward", _row_blocks),
             ("batch_norm_inference_backward_combine", lambda s: 1),
             workspace="partial(double): PARTS 2 C")}),
+    operation(
+        "norm.channel_sums", "x: M C; centre: C", "sums(double): 2 C", derive=_NORM_BLOCK,
+        algorithms={"default": algorithm(
+            ("channel_sums", _row_blocks),
+            ("channel_sums_combine", lambda s: 1),
+            workspace="partial(double): PARTS 2 C")}),
+    _channels(
+        "norm.batch_norm_statistics", "sums(double): 2 C; centre: C; w: CW; b: CB",
+        "mean: C; var: C; invstd: C; scale: C; shift: C", attributes="count: int; eps: float",
+        either=_OPTIONAL),
+    _channels(
+        "norm.batch_norm_running", "mean: C; var: C; momentum(double): 1", "",
+        updates="running_mean: C; running_var: C", attributes="count: int"),
+    _channels(
+        "norm.batch_norm_gradient", "sums(double): 2 C; w: CW; mean: C; invstd: C",
+        "dw: C; db: C; slope: C; factor: C; offset: C", attributes="count: int", either={"CW": (0, "C")}),
+    _channels("norm.channel_gradient", "sums(double): 2 C", "db: C"),
 )  # fmt: skip
 
 # ---------------------------------------------------------------- optimizers: the learning rate and step are buffers
@@ -211,6 +235,7 @@ OPTIM = (
     operation("optim.finite", "squares(double): P; losses: L", "total(double): 1", tasks=lambda s: 1),
 )  # fmt: skip
 
-_GROUPS = (CONVOLUTION, FUSED, IM2COL, POOLING, LINEAR, ACTIVATION, DROPOUT, ARITHMETIC, REDUCTION, LOSS, NORM, OPTIM)
+_GROUPS = (CONVOLUTION, FUSED, IM2COL, POOLING, LINEAR, ACTIVATION, DROPOUT, ARITHMETIC, REDUCTION, LOSS, NORM, AFFINE,
+           OPTIM)  # fmt: skip
 OPS: dict[str, Operation] = {op.name: op for group in _GROUPS for op in group}
 """Every operation by name."""

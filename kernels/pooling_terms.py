@@ -15,7 +15,7 @@ Terms = dict[str, np.ndarray]
 
 def forward(call: SimpleNamespace, a: SimpleNamespace, e: SimpleNamespace) -> Terms:
     """Terms of `fused_max_pool2d_forward`: the largest of the window's: a maximum moves no more than what it is of."""
-    _, terms = argument(a)
+    _, terms = argument(a.x, a.scale, a.shift)
     y = np.empty_like(e.y)
     window = call.kernel_size, call.stride, call.padding, call.dilation, call.ceil_mode
     max_pool2d_forward(terms, y, np.empty_like(e.argmax), *window)
@@ -30,4 +30,4 @@ def backward(call: SimpleNamespace, a: SimpleNamespace, e: SimpleNamespace) -> T
     if not len(a.centre):
         return {"dx": dx}
     deviation = np.abs(a.x - a.centre) if len(a.x) else np.zeros_like(dx)
-    return {"dx": dx, "sums": summed(e.dx, dx, deviation, deviation)}
+    return {"dx": dx, "sums": summed(call, e.dx, dx, deviation, deviation)}

@@ -6,7 +6,7 @@ rounding error analysis", 2019). The bound here is ``eps * (ROUNDINGS + sqrt(n))
 one of n like terms is off by about ``sum of |terms| / n``, more than that as long as n is below 40,000 in float32.
 Where a value passes through further operations, each output's terms are propagated to first order. Copies, maxima and
 selections are exact: their bound is 0. `convolution_terms.py` and `pooling_terms.py` have the terms of convolutions and
-of fused pooling.
+of fused pooling, `norm_terms.py` those of batch norms in pieces.
 
 The bounds are promises. Those of sums, means and batch-norm statistics hold only if float32 sums are kept to `CHUNK`
 terms; those of softmax only if the maximum is subtracted first; those of batch norm only if the mean is subtracted
@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from . import convolution_terms, pooling_terms
+from . import convolution_terms, norm_terms, pooling_terms
 from .backends import reference_function
 from .blocking import blocks
 from .launch import bind
@@ -370,6 +370,10 @@ _TERMS: dict[str, Callable[..., Terms]] = {
     "nll_loss_forward": _nll_loss_forward, "nll_loss_backward": _relative("dx"),
     "batch_norm_forward": _batch_norm_forward, "batch_norm_inference": _batch_norm_inference,
     "batch_norm_backward": _batch_norm_backward, "batch_norm_inference_backward": _batch_norm_inference_backward,
+    **{op: getattr(norm_terms, op) for op in (
+        "channel_sums", "batch_norm_statistics", "batch_norm_running", "batch_norm_gradient",
+        "affine_forward", "affine_backward", "affine_gradient")},
+    "channel_gradient": _relative("db"),
     "sgd_step": _sgd_step, "adam_step": _adam_step, "adamw_step": _adam_step, "adagrad_step": _adagrad_step,
     "rmsprop_step": _rmsprop_step, "adadelta_step": _adadelta_step,
     "gradient_norm": lambda call, a, e: {"norm": ROUNDINGS * e.norm, "factor": ROUNDINGS * e.factor},

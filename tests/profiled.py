@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from nnfast.compiler.function import CompiledFunction
-from nnfast.compiler.optimize import PASSES
-from nnfast.compiler.profiler import Profile
-
 import nnfast
 from nnfast import Tensor, nn, optim
 from nnfast import functional as F
+from nnfast.compiler.function import CompiledFunction
+from nnfast.compiler.optimize import PASSES
+from nnfast.compiler.profiler import Profile
 
 N, C, K, H = 8, 32, 64, 56
 CONV_FLOPS = 2 * N * H * H * K * C * 9

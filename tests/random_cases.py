@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from nnfast.kernels import cases as table
+from nnfast.kernels import cases_norm
 from nnfast.kernels.cases import Case, Draw, rounded
 from nnfast.kernels.operation import Operation
 from nnfast.kernels.ops import BLOCK, OPS
@@ -28,6 +29,7 @@ from random_windows import (
     near,
     one_of,
     pool,
+    rows,
 )
 
 TRIES = 10_000
@@ -78,15 +80,6 @@ def _reduction(rng: Rng, values: Draw, op: Operation, algorithm: str) -> Drawn |
     return {"dy": values.normal(a, b)}, {"count": r}
 
 
-def rows(rng: Rng) -> tuple[int, int]:
-    """(rows, classes or channels) of a matrix, sometimes of more than one block."""
-    while True:
-        m = one_of(rng, int(rng.integers(0, 40)), near(rng, 16), int(rng.integers(1, 5000)))
-        c = one_of(rng, channels(rng), channels(rng, True), int(rng.integers(1, 3000)))
-        if m * c <= 3 * BLOCK:
-            return m, c
-
-
 def _softmax(rng: Rng, values: Draw, op: Operation, algorithm: str) -> Drawn:
     m, c = rows(rng)
     x = table._logits(values, m, c, one_of(rng, "", "", "huge", "minus infinity"))
@@ -112,6 +105,23 @@ def _norm(rng: Rng, values: Draw, op: Operation, algorithm: str) -> Case | None:
     weight, bias, running = (bool(rng.integers(2)) for _ in range(3))
     name = f"{algorithm} random {rng.integers(2**62)}"
     found = table._norm(name, m, c, one_of(rng, 0.0, 3.0), 1.0, weight, bias, running, momentum=rng.random())
+    return next(case for case in found if case.op == op.name)
+
+
+def _split_norm(rng: Rng, values: Draw, op: Operation, algorithm: str) -> Case | None:
+    m, c = rows(rng)
+    weight, bias = (bool(rng.integers(2)) for _ in range(2))
+    offset, spread, momentum = one_of(rng, 0.0, 3.0, 1e4), one_of(rng, 1.0, 1.0, 0.0), rng.random()
+    name = f"{algorithm} random {rng.integers(2**62)}"
+    found = cases_norm.split_norm(name, m, c, offset, spread, weight, bias, momentum=momentum)
+    return next((case for case in found if case.op == op.name), None)
+
+
+def _affine(rng: Rng, values: Draw, op: Operation, algorithm: str) -> Case:
+    """Every combination of what may be absent, except an activation of nothing."""
+    (m, c), activation = rows(rng), int(rng.integers(3))
+    parts = {part for part in cases_norm.JOINED if rng.integers(2)} | ({one_of(rng, "y", "z")} if activation else set())
+    found = cases_norm.affine(f"{algorithm} random {rng.integers(2**62)}", m, c, activation, parts)
     return next(case for case in found if case.op == op.name)
 
 
@@ -238,6 +248,11 @@ GENERATORS: dict[str, Callable[[Rng, Draw, Operation, str], Drawn | Case | None]
     **dict.fromkeys(
         ("batch_norm_forward", "batch_norm_inference", "batch_norm_backward", "batch_norm_inference_backward"), _norm
     ),
+    **dict.fromkeys(
+        ("channel_sums", "batch_norm_statistics", "batch_norm_running", "batch_norm_gradient", "channel_gradient"),
+        _split_norm,
+    ),
+    **dict.fromkeys(("affine_forward", "affine_backward", "affine_gradient"), _affine),
     **dict.fromkeys(table.OPTIMIZERS, _optimizer),
     **dict.fromkeys(
         ("relu_forward", "relu6_forward", "sigmoid_forward", "tanh_forward"), _of(_nothing, x=table._spread)

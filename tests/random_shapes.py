@@ -59,10 +59,6 @@ def judge(case: Case, backend: str, algorithm: str, side: str) -> None:
         assert ratio <= 1.0, f"{name} is wrong by {ratio:.3g} times its bound"
 
 
-def _wide(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    return np.empty(shape, np.float64 if dtype == np.float32 else dtype)
-
-
 def main(backend: str, count: int, first: int, only: str | None, skip: int) -> None:
     position = ran = 0
     for op, algorithm in kernels(backend):

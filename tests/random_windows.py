@@ -10,7 +10,7 @@ from nnfast.kernels import cases_pool, winograd
 from nnfast.kernels.cases import Draw
 from nnfast.kernels.launch import run
 from nnfast.kernels.operation import Operation
-from nnfast.kernels.ops import OPS
+from nnfast.kernels.ops import BLOCK, OPS
 from nnfast.kernels.pooling import pooled
 
 Numbers = tuple[int, ...]
@@ -32,6 +32,15 @@ def near(rng: Rng, multiple: int, most: int = 3) -> int:
 def channels(rng: Rng, large: bool = False) -> int:
     """A number of channels around the lane counts and panels."""
     return one_of(rng, int(rng.integers(1, 18)), near(rng, one_of(rng, 8, 16, 32, 64 if large else 16)))
+
+
+def rows(rng: Rng) -> tuple[int, int]:
+    """(rows, classes or channels) of a matrix, sometimes of more than one block."""
+    while True:
+        m = one_of(rng, int(rng.integers(0, 40)), near(rng, 16), int(rng.integers(1, 5000)))
+        c = one_of(rng, channels(rng), channels(rng, True), int(rng.integers(1, 3000)))
+        if m * c <= 3 * BLOCK:
+            return m, c
 
 
 def pair(rng: Rng, low: int, high: int) -> tuple[int, int]:

@@ -6,15 +6,20 @@
 
 enum { RELU = 1, RELU6 = 2 };
 
-/* pixel = activation(pixel * scale + shift). NaN stays NaN. */
-static inline void load_pixel(float *pixel, int64_t channels, int scaled, const float *scale, const float *shift,
-                              int64_t activation) {
-    if (scaled)
-        for (int64_t c = 0; c < channels; c++) pixel[c] = pixel[c] * scale[c] + shift[c];
+/* pixel = activation(pixel). NaN stays NaN. */
+static inline void activate(float *pixel, int64_t channels, int64_t activation) {
     if (activation == RELU || activation == RELU6)
         for (int64_t c = 0; c < channels; c++) pixel[c] = pixel[c] < 0.0f ? 0.0f : pixel[c];
     if (activation == RELU6)
         for (int64_t c = 0; c < channels; c++) pixel[c] = pixel[c] > 6.0f ? 6.0f : pixel[c];
+}
+
+/* pixel = activation(pixel * scale + shift). */
+static inline void load_pixel(float *pixel, int64_t channels, int scaled, const float *scale, const float *shift,
+                              int64_t activation) {
+    if (scaled)
+        for (int64_t c = 0; c < channels; c++) pixel[c] = pixel[c] * scale[c] + shift[c];
+    activate(pixel, channels, activation);
 }
 
 /* target = slope * dy + factor * z + offset, or dy. */

@@ -7,6 +7,8 @@ are float32 over at most RUN rows, then double.
 from libc.math cimport sqrt
 from libc.stdint cimport int64_t
 
+from .split_norm import ADDRESSES as PIECES
+
 cdef enum:
     CHANNELS = 128
     RUN = 128
@@ -384,7 +386,7 @@ cdef void batch_norm_inference_backward_combine(const int64_t *args, int64_t beg
                 a.dw[first + c] = <float> (sum_dy_deviation[c] / sqrt(a.running_var[first + c] + a.eps))
 
 
-ADDRESSES = {
+ADDRESSES = PIECES | {
     "batch_norm_forward_statistics": <size_t> <void *> batch_norm_forward_statistics,
     "batch_norm_forward_combine": <size_t> <void *> batch_norm_forward_combine,
     "batch_norm_forward": <size_t> <void *> batch_norm_forward,

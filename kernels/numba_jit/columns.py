@@ -15,12 +15,14 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .compiler import inline
-from .memory import at, at_most, copy
-from .simd import LANES, LINE, VECTOR, constant, load_vector, zero
-from .vector import add_in_double, partial_load, prefetch, vector
+from .memory import at, at_most, copy, fill
+from .simd import LANES, LINE, VECTOR, constant, load_vector, store_vector, streaming_store, zero
+from .vector import add_in_double, partial_load, partial_store, prefetch, vector
 
 WIDTH = 256  # the most columns handled at a time
 GROUP = 4 * LANES  # columns whose sums stay in registers
+CHUNK = 4096  # elements of a chunk: 16 KB, so that the next one has room in L1 as well
+PARAMETERS = 1024  # columns of a wide row whose constants stay in L1
 
 
 @inline
@@ -47,16 +49,16 @@ def fold(lanes, columns, wide, sums):  # type: ignore[no-untyped-def]
 
 # ---------------------------------------------------------------- groups: tuples of four vectors
 
-_GROUP = types.UniTuple(vector, 4)
+Group = types.UniTuple(vector, 4)
 
 
-def _each(build: Callable[..., Any]) -> Callable[..., Any]:
+def each(build: Callable[..., Any]) -> Callable[..., Any]:
     """Code that makes a group of several, vector by vector."""
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         groups = [cgutils.unpack_tuple(builder, value, 4) for value in values]
         made = [build(builder, *vectors) for vectors in zip(*groups, strict=True)]
-        return context.make_tuple(builder, _GROUP, made)
+        return context.make_tuple(builder, Group, made)
 
     return codegen
 
@@ -64,25 +66,25 @@ def _each(build: Callable[..., Any]) -> Callable[..., Any]:
 @intrinsic
 def add_group(typingctx, group, other):  # type: ignore[no-untyped-def]
     """group + other."""
-    return _GROUP(_GROUP, _GROUP), _each(lambda b, left, right: b.fadd(left, right))
+    return Group(Group, Group), each(lambda b, left, right: b.fadd(left, right))
 
 
 @intrinsic
-def _deviations(typingctx, group, centre):  # type: ignore[no-untyped-def]
+def deviations(typingctx, group, centre):  # type: ignore[no-untyped-def]
     """group - centre."""
-    return _GROUP(_GROUP, _GROUP), _each(lambda b, left, right: b.fsub(left, right))
+    return Group(Group, Group), each(lambda b, left, right: b.fsub(left, right))
 
 
 @intrinsic
-def _add_products(typingctx, group, left, right):  # type: ignore[no-untyped-def]
+def add_products(typingctx, group, left, right):  # type: ignore[no-untyped-def]
     """group + left * right."""
-    return _GROUP(_GROUP, _GROUP, _GROUP), _each(lambda b, sums, one, two: b.fadd(sums, b.fmul(one, two)))
+    return Group(Group, Group, Group), each(lambda b, sums, one, two: b.fadd(sums, b.fmul(one, two)))
 
 
 @intrinsic
 def zero_group(typingctx):  # type: ignore[no-untyped-def]
     """Four vectors of zeros."""
-    return _GROUP(), lambda context, builder, signature, values: context.make_tuple(builder, _GROUP, [zero()] * 4)
+    return Group(), lambda context, builder, signature, values: context.make_tuple(builder, Group, [zero()] * 4)
 
 
 @intrinsic
@@ -108,9 +110,34 @@ def load_group(typingctx, line, count, masked, default):  # type: ignore[no-unty
             either.add_incoming(part, from_parts)
             either.add_incoming(whole, from_wholes)
             loaded.append(either)
-        return context.make_tuple(b, _GROUP, loaded)
+        return context.make_tuple(b, Group, loaded)
 
-    return _GROUP(line, types.int64, types.int64, _GROUP), codegen
+    return Group(line, types.int64, types.int64, Group), codegen
+
+
+@intrinsic
+def store_group(typingctx, line, group, count, masked, around):  # type: ignore[no-untyped-def]
+    """Write a group of columns, `around` the caches if that is not 0; if it is `masked` (a constant), only `count`."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        b = builder
+        address, group, number, condition, streaming = values
+        stored = [(b.gep(address, [constant(i * LANES)]), value, b.sub(number, constant(i * LANES)))
+                  for i, value in enumerate(cgutils.unpack_tuple(b, group, 4))]  # fmt: skip
+        with b.if_else(b.icmp_signed("!=", condition, constant(0))) as (then, otherwise):
+            with then:
+                for place, value, left in stored:
+                    partial_store(b, place, value, left)
+            with otherwise, b.if_else(b.icmp_signed("!=", streaming, constant(0))) as (past, ordinary):
+                with past:
+                    for place, value, _ in stored:
+                        streaming_store(b, value, place)
+                with ordinary:
+                    for place, value, _ in stored:
+                        store_vector(b, value, place)
+        return context.get_dummy_value()
+
+    return types.none(line, Group, types.int64, types.int64, types.int64), codegen
 
 
 @intrinsic
@@ -122,7 +149,7 @@ def add_group_to(typingctx, sums, group):  # type: ignore[no-untyped-def]
             add_in_double(builder, builder.gep(values[0], [constant(i * LANES)]), part)
         return context.get_dummy_value()
 
-    return types.none(sums, _GROUP), codegen
+    return types.none(sums, Group), codegen
 
 
 @inline
@@ -164,6 +191,26 @@ def add_rows(source, stride, rows, columns, wide, ahead, fetched, sums):  # type
 
 
 @inline
+def load_or(array, size, c, default, target, columns):  # type: ignore[no-untyped-def]
+    """`columns` numbers of an array from `c` on, or `default` where the array is absent."""
+    if size > 0:
+        copy(at(array, c), target, columns)
+    else:
+        fill(target, default, columns)
+
+
+@inline
+def add_parts(partial, sums, parts, size):  # type: ignore[no-untyped-def]
+    """sums = the `size` sums of all parts, added in order."""
+    total = at(sums, 0)
+    fill(total, 0.0, size)
+    for part in range(parts):
+        more = at(partial, part * size)
+        for j in range(size):
+            total[j] += more[j]
+
+
+@inline
 def repeat(numbers, columns, wide):  # type: ignore[no-untyped-def]
     """Repeat the first `columns` numbers for every one of `wide` rows side by side."""
     for side in range(1, wide):
@@ -171,35 +218,38 @@ def repeat(numbers, columns, wide):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _moments_of_group(source, stride, rows, count, masked, rest, ahead, centre, sums, squares):  # type: ignore[no-untyped-def]
+def _moments_of_group(source, stride, rows, count, masked, rest, ahead, first, centre, sums, squares):  # type: ignore[no-untyped-def]
     """Columns and rows as in `sums_of_group`; what does not exist deviates by 0."""
     c = load_group(centre, GROUP, 0, zero_group())
     s = q = zero_group()
     line = source
     for _ in range(rows):
-        fetch(line, ahead, GROUP // 2, GROUP)
-        d = _deviations(load_group(line, count, masked, c), c)
-        s, q = add_group(s, d), _add_products(q, d, d)
+        fetch(line, ahead, first, GROUP)
+        d = deviations(load_group(line, count, masked, c), c)
+        s, q = add_group(s, d), add_products(q, d, d)
         line = at(line, stride)
     if rest > 0:
-        d = _deviations(load_group(line, rest, 1, c), c)
-        s, q = add_group(s, d), _add_products(q, d, d)
+        d = deviations(load_group(line, rest, 1, c), c)
+        s, q = add_group(s, d), add_products(q, d, d)
     add_group_to(sums, s)
     add_group_to(squares, q)
 
 
 @inline
-def add_deviations(source, stride, rows, columns, wide, ahead, centre, sums, squares):  # type: ignore[no-untyped-def]
-    """Add to the `wide` * `columns` doubles the deviations from `centre` and their squares over a chunk."""
+def add_deviations(source, stride, rows, columns, wide, ahead, first, centre, sums, squares):  # type: ignore[no-untyped-def]
+    """Add to the `wide` * `columns` doubles the deviations from `centre` and their squares over a chunk.
+
+    Of every group, the columns from `first` on that lie `ahead` are fetched meanwhile.
+    """
     width, step = wide * columns, wide * stride
     whole, rest = rows // wide, rows % wide * columns
     for j in range(0, width - GROUP + 1, GROUP):
         line, c, s, q = at(source, j), at(centre, j), at(sums, j), at(squares, j)
-        _moments_of_group(line, step, whole, GROUP, 0, rest - j, ahead, c, s, q)
+        _moments_of_group(line, step, whole, GROUP, 0, rest - j, ahead, first, c, s, q)
     j = width - width % GROUP
     if j < width:
         line, c, s, q = at(source, j), at(centre, j), at(sums, j), at(squares, j)
-        _moments_of_group(line, step, whole, width - j, 1, rest - j, ahead, c, s, q)
+        _moments_of_group(line, step, whole, width - j, 1, rest - j, ahead, first, c, s, q)
 
 
 @inline
@@ -211,11 +261,11 @@ def _products_of_group(dy, x, stride, rows, count, masked, rest, ahead, centre, 
         fetch(gradient, ahead, 0, GROUP)
         fetch(line, ahead, 0, GROUP)
         g = load_group(gradient, count, masked, zeros)
-        s, q = add_group(s, g), _add_products(q, g, _deviations(load_group(line, count, masked, c), c))
+        s, q = add_group(s, g), add_products(q, g, deviations(load_group(line, count, masked, c), c))
         gradient, line = at(gradient, stride), at(line, stride)
     if rest > 0:
         g = load_group(gradient, rest, 1, zeros)
-        s, q = add_group(s, g), _add_products(q, g, _deviations(load_group(line, rest, 1, c), c))
+        s, q = add_group(s, g), add_products(q, g, deviations(load_group(line, rest, 1, c), c))
     add_group_to(sums, s)
     add_group_to(products, q)
 

@@ -9,16 +9,33 @@ from __future__ import annotations
 
 import numpy as np
 
-from .columns import GROUP, WIDTH, add_deviations, add_rows, chunk_rows, fold, repeat, side_by_side, sum_gradients
+from .columns import (
+    CHUNK,
+    GROUP,
+    PARAMETERS,
+    WIDTH,
+    add_deviations,
+    add_rows,
+    chunk_rows,
+    fold,
+    load_or,
+    repeat,
+    side_by_side,
+    sum_gradients,
+)
 from .compiler import inline, kernel
 from .exponential import ONE, ZERO, sqrt
 from .memory import at, at_most, copy, doubles, fill, floats, streams
 from .simd import LINE
+from .split_norm import (  # noqa: F401 - stages of this module's operations
+    batch_norm_gradient,
+    batch_norm_running,
+    batch_norm_statistics,
+    channel_gradient,
+    channel_sums,
+    channel_sums_combine,
+)
 from .vector import AHEAD, LANES, load, load_part, prefetch, put, store_part
-
-CHUNK = 4096  # elements of a chunk: 16 KB, so that the next one has room in L1 as well
-PARAMETERS = 1024  # columns of a wide row whose constants stay in L1
-
 
 # ---------------------------------------------------------------- statistics
 
@@ -50,7 +67,7 @@ def _chunk_moments(source, C, rows, columns, wide, ahead, centre, lanes, second,
     repeat(centre, columns, wide)
     fill(lanes, 0.0, WIDTH)
     fill(second, 0.0, WIDTH)
-    add_deviations(source, C, rows, columns, wide, ahead, centre, lanes, second)
+    add_deviations(source, C, rows, columns, wide, ahead, GROUP // 2, centre, lanes, second)
     fold(lanes, columns, wide, mean)
     fold(second, columns, wide, squares)
     for j in range(columns):
@@ -103,15 +120,6 @@ def batch_norm_forward_combine(  # type: ignore[no-untyped-def]
 
 
 @inline
-def _load_or(array, size, c, default, target, columns):  # type: ignore[no-untyped-def]
-    """`columns` numbers of an array from `c` on, or `default` where the array is absent."""
-    if size > 0:
-        copy(at(array, c), target, columns)
-    else:
-        fill(target, default, columns)
-
-
-@inline
 def _normalise_part(line, result, count, centre, slope, offset):  # type: ignore[no-untyped-def]
     value = (load_part(line, count, ZERO) - load(centre)) * load(slope) + load(offset)
     store_part(result, value, count)
@@ -147,8 +155,8 @@ def batch_norm_forward(x, w, b, y, mean, invstd, M, C, CW, CB, ROWS, PARTS, begi
         for c in range(0, C, PARAMETERS):
             columns = at_most(C - c, PARAMETERS)
             copy(at(mean, c), centre, columns)
-            _load_or(w, CW, c, ONE, slope, columns)
-            _load_or(b, CB, c, ZERO, offset, columns)
+            load_or(w, CW, c, ONE, slope, columns)
+            load_or(b, CB, c, ZERO, offset, columns)
             scale = at(invstd, c)
             for j in range(columns):
                 slope[j] *= scale[j]
@@ -168,8 +176,8 @@ def batch_norm_inference(  # type: ignore[no-untyped-def]
         for c in range(0, C, PARAMETERS):
             columns = at_most(C - c, PARAMETERS)
             copy(at(running_mean, c), centre, columns)
-            _load_or(w, CW, c, ONE, slope, columns)
-            _load_or(b, CB, c, ZERO, offset, columns)
+            load_or(w, CW, c, ONE, slope, columns)
+            load_or(b, CB, c, ZERO, offset, columns)
             variance = at(running_var, c)
             for j in range(columns):
                 slope[j] /= sqrt(variance[j] + small)
@@ -256,7 +264,7 @@ def batch_norm_backward(dy, x, w, mean, invstd, dx, dw, db, M, C, CW, ROWS, PART
             columns = at_most(C - c, PARAMETERS)
             wide = side_by_side(columns, C, rows, WIDTH)
             copy(at(mean, c), centre, columns)
-            _load_or(w, CW, c, ONE, slope, columns)
+            load_or(w, CW, c, ONE, slope, columns)
             scale, weight_gradient, bias_gradient = at(invstd, c), at(dw, c), at(db, c)
             for j in range(columns):
                 slope[j] *= scale[j]
@@ -290,7 +298,7 @@ def batch_norm_inference_backward(  # type: ignore[no-untyped-def]
             variance = at(running_var, c)
             copy(at(running_mean, c), centre, columns)
             repeat(centre, columns, wide)
-            _load_or(w, CW, c, ONE, slope, columns)
+            load_or(w, CW, c, ONE, slope, columns)
             for j in range(columns):
                 slope[j] /= sqrt(variance[j] + small)
             fill(lanes, 0.0, WIDTH)

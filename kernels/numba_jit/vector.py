@@ -156,6 +156,11 @@ def partial_load(b: Any, pointer: Any, count: Any, default: Any) -> Any:
     return b.select(lanes, masked_load(b, pointer, lanes), default)
 
 
+def partial_store(b: Any, pointer: Any, value: Any, count: Any) -> None:
+    """What `store_part` builds."""
+    masked_store(b, value, pointer, _first(b, count))
+
+
 @intrinsic
 def load_part(typingctx, pointer, count, default):  # type: ignore[no-untyped-def]
     """The first `count` (any modest number) lanes from a pointer, the others from `default`, a vector or a number."""
@@ -171,7 +176,7 @@ def store_part(typingctx, pointer, value, count):  # type: ignore[no-untyped-def
     """Write the first `count` (any modest number) lanes."""
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        masked_store(builder, values[1], values[0], _first(builder, values[2]))
+        partial_store(builder, *values)
         return context.get_dummy_value()
 
     return types.none(pointer, vector, types.int64), codegen

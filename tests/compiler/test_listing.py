@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from nnfast.compiler.graph import GUARD, INPUT, OUTSIDE, Buffer, Graph, Node, Operand, made, node
-from nnfast.compiler.listing import Names, graph_listing, lines, listed, listing
-from nnfast.compiler.optimize import PASSES
 
 import nnfast
 from nnfast import functional as F
 from nnfast import nn, optim
+from nnfast.compiler.graph import GUARD, INPUT, OUTSIDE, Buffer, Graph, Node, Operand, made, node
+from nnfast.compiler.listing import Names, graph_listing, lines, listed, listing
+from nnfast.compiler.optimize import PASSES
 
 FLOAT = np.dtype(np.float32)
 

@@ -259,7 +259,9 @@ def test_pooling_activates_on_load_and_masks_on_store():
             convolution(x, z),
             node("relu_forward", x=z, y=a),
             node("max_pool2d_forward", x=a, y=y, argmax=argmax, ceil_mode=0, **window),
-            node("max_pool2d_backward", dy=given((2, 2, 2, 8), argument=1), argmax=argmax, dx=da, size=(4, 4), **window),
+            node(
+                "max_pool2d_backward", dy=given((2, 2, 2, 8), argument=1), argmax=argmax, dx=da, size=(4, 4), **window
+            ),
             node("relu_backward", dy=da, y=a, dx=dz),
         ],
         results=[y, dz],

@@ -6,17 +6,17 @@ import time
 
 import numpy as np
 import pytest
-from nnfast.compiler import timings
-from nnfast.compiler.graph import GUARD, OUTSIDE, Buffer, Graph, Node, Operand, made, node
-from nnfast.compiler.passes.algorithms import algorithms
-from nnfast.compiler.plan import Arena, Plan
-from nnfast.compiler.timings import PYTHON
 from nnfast.kernels.limits import Limits
 from profiled import CONV_BYTES, CONV_FLOPS, C, H, K, N, convolve, training_step
 
 import nnfast
 from nnfast import dispatch, nn
 from nnfast import functional as F
+from nnfast.compiler import timings
+from nnfast.compiler.graph import GUARD, OUTSIDE, Buffer, Graph, Node, Operand, made, node
+from nnfast.compiler.passes.algorithms import algorithms
+from nnfast.compiler.plan import Arena, Plan
+from nnfast.compiler.timings import PYTHON
 
 
 @pytest.fixture(autouse=True)

@@ -70,6 +70,12 @@ ONE_TASK = {
     "batch_norm_forward_combine",
     "batch_norm_backward_combine",
     "batch_norm_inference_backward_combine",
+    "channel_sums_combine",
+    "batch_norm_statistics",
+    "batch_norm_running",
+    "batch_norm_gradient",
+    "channel_gradient",
+    "affine_backward_combine",
 } | {
     f"fused_{algorithm}conv2d_{direction}_sums"
     for algorithm in ("", "direct_", "winograd_", "wide_winograd_", "depthwise_")

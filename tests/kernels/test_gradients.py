@@ -306,9 +306,36 @@ def norms(large: bool) -> list[Gradient]:
     ]
 
 
+def joined(large: bool) -> list[Gradient]:
+    """Two branches behind their scales and shifts, by what the activation gave and by what went in."""
+    shape = (300, 19) if large else (3, 4)
+    c, none, activation = shape[1], np.zeros(0), {"activation": RELU6}
+    load = {"scale": numbers(c) * 100.0, "shift": np.full(c, 0.503)}
+    other = {"r_scale": numbers(c, seed=3) * 100.0, "r_shift": np.full(c, 0.709)}
+    alone = {"r": none, "r_scale": none, "r_shift": none}
+
+    def backward(dy: np.ndarray, **seen: np.ndarray) -> np.ndarray:
+        absent = dict.fromkeys(("y", "z", "scale", "shift", "centre", "r", "r_centre"), none)
+        return call("affine_backward", absent | {"dy": 0.5 * dy, "dy2": 0.5 * dy, **seen}, **activation)["dx"]
+
+    def forward(v: Arrays) -> np.ndarray:
+        return call("affine_forward", alone | load | v | (other if "r" in v else {}), **activation)["y"]
+
+    def both_backward(v: Arrays, dy: np.ndarray) -> Arrays:
+        dx = backward(dy, y=forward(v))
+        return {"x": dx * load["scale"], "r": dx * other["r_scale"]}
+
+    values = {"x": numbers(*shape), "r": numbers(*shape, seed=1)}
+    return [
+        Gradient("affine of two", values, forward, both_backward, not large),
+        Gradient("affine of one", pick(values, "x"), forward,
+                 lambda v, dy: {"x": load["scale"] * backward(dy, z=v["x"], **load)}, not large),
+    ]  # fmt: skip
+
+
 def gradients(large: bool) -> list[Gradient]:
     convolutions = [make(name, large) for make in (convolution, fused) for name in GEOMETRIES]
-    return [*convolutions, *pooling(large), *rows(large), *norms(large)]
+    return [*convolutions, *pooling(large), *rows(large), *norms(large), *joined(large)]
 
 
 def difference(gradient: Gradient, dy: np.ndarray, name: str, direction: np.ndarray) -> float:

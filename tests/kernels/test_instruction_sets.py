@@ -17,7 +17,7 @@ PROCESSORS = {
 REPRESENTATIVE = (
     "conv2d_forward", "conv2d_backward_data", "conv2d_backward_weight", "fused_conv2d_forward", "linear_forward",
     "max_pool2d_forward", "fused_max_pool2d_backward", "tanh_forward", "dropout", "add", "copy_strided",
-    "sum_forward", "cross_entropy_forward", "batch_norm_forward", "adam_step",
+    "sum_forward", "cross_entropy_forward", "batch_norm_forward", "affine_backward", "adam_step",
 )  # fmt: skip
 """Every way to make code: GEMM tiles, transforms, windows, rows, elementary functions, integers, masked tails."""
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from nnfast.kernels import OPS
 from nnfast.kernels.binding import ALIGNMENT
-from nnfast.kernels.fused import RELU
+from nnfast.kernels.fused import RELU, RELU6
 from nnfast.kernels.launch import bind, run
 from nnfast.kernels.numba_jit.memory import STREAMED
 from nnfast.kernels.operation import DTYPES
@@ -38,6 +38,12 @@ def _normed(*images: str, **rest: int) -> Callable[[], Arrays]:
     pixels = math.prod(LARGE[:3])
     few = {"w": 64} | rest
     return lambda: {name: _drawn(pixels, 64) for name in images} | {name: -_drawn(size) for name, size in few.items()}
+
+
+def _affine(*images: str, **rest: int) -> Callable[[], Arrays]:
+    """Arrays over 64 channels: large ones, and positive ones with so many numbers, so that no activation gives 0."""
+    pixels = math.prod(LARGE[:3])
+    return lambda: {name: _drawn(pixels, 64) for name in images} | {name: -_drawn(size) for name, size in rest.items()}
 
 
 def _dropped() -> Arrays:
@@ -69,6 +75,11 @@ CASES: dict[str, tuple[Callable[[], Arrays], dict[str, Any]]] = {
     "batch_norm_inference": (_normed("x", b=64, running_mean=64, running_var=64), {"eps": 2.0}),
     "batch_norm_backward": (_normed("dy", "x", mean=64, invstd=64), {}),
     "batch_norm_inference_backward": (_normed("dy", "x", running_mean=64, running_var=64), {"eps": 2.0}),
+    "affine_forward": (
+        _affine("x", "r", scale=64, shift=64, r_scale=64, r_shift=64), {"activation": RELU6}),
+    "affine_backward": (
+        _affine("dy", "dy2", "z", "r", y=0, scale=64, shift=64, centre=64, r_centre=64), {"activation": RELU}),
+    "affine_gradient": (_affine("dy", "z", slope=64, factor=64, offset=64), {}),
     "max_pool2d_forward": (
         _images(x=(17, 124, 132, 64)), {"kernel_size": (2, 2), **WINDOW, "dilation": (1, 1), "ceil_mode": 0}),
     "max_pool2d_backward": (

@@ -5,6 +5,7 @@ that calls what it judges finds nothing. A function takes the operation's inputs
 returns a dictionary of its outputs and updates; it writes nothing in place. NumPy only holds the numbers.
 """
 
+from .affine import affine_backward, affine_forward, affine_gradient
 from .elements import (
     add,
     clamp,
@@ -38,7 +39,17 @@ from .fused import (
     fused_max_pool2d_forward,
 )
 from .linear import linear_backward_data, linear_backward_weight, linear_forward
-from .norm import batch_norm_backward, batch_norm_forward, batch_norm_inference, batch_norm_inference_backward
+from .norm import (
+    batch_norm_backward,
+    batch_norm_forward,
+    batch_norm_gradient,
+    batch_norm_inference,
+    batch_norm_inference_backward,
+    batch_norm_running,
+    batch_norm_statistics,
+    channel_gradient,
+    channel_sums,
+)
 from .optim import adadelta_step, adagrad_step, adam_step, adamw_step, finite, gradient_norm, rmsprop_step, sgd_step
 from .pooling import (
     adaptive_avg_pool2d_backward,
@@ -73,12 +84,20 @@ __all__ = [
     "adaptive_avg_pool2d_backward",
     "adaptive_avg_pool2d_forward",
     "add",
+    "affine_backward",
+    "affine_forward",
+    "affine_gradient",
     "avg_pool2d_backward",
     "avg_pool2d_forward",
     "batch_norm_backward",
     "batch_norm_forward",
+    "batch_norm_gradient",
     "batch_norm_inference",
     "batch_norm_inference_backward",
+    "batch_norm_running",
+    "batch_norm_statistics",
+    "channel_gradient",
+    "channel_sums",
     "clamp",
     "col2im",
     "conv2d_backward_data",

@@ -1,4 +1,4 @@
-"""Fused operations: pixels, gradients and sums one number at a time, the operation itself by `windows.py`, `pooling.py`."""
+"""Fused operations: pixels, gradients and sums one by one, the operation itself by `windows.py`, `pooling.py`."""
 
 from __future__ import annotations
 

@@ -67,3 +67,52 @@ def batch_norm_inference_backward(dy, x, w, running_mean, running_var, eps) -> A
         for m in range(rows):
             dx[m, c] = gradient[m] * affine(w, c, 1.0) / std
     return {"dx": dx, "dw": dw, "db": db}
+
+
+def channel_sums(x, centre) -> Arrays:
+    sums = np.zeros((2, x.shape[1]))
+    for c in range(x.shape[1]):
+        deviations = [value - float(centre[c]) for value in x[:, c].tolist()]
+        sums[0, c] = math.fsum(deviations)
+        sums[1, c] = math.fsum(value**2 for value in deviations)
+    return {"sums": sums}
+
+
+def batch_norm_statistics(sums, centre, w, b, count, eps) -> Arrays:
+    names = ("mean", "var", "invstd", "scale", "shift")
+    results = {name: np.zeros(len(centre)) for name in names}
+    for c in range(len(centre)):
+        offset = float(sums[0, c]) / count
+        mean, var = float(centre[c]) + offset, max(0.0, float(sums[1, c]) / count - offset**2)
+        invstd = 1.0 / math.sqrt(var + eps)
+        scale = affine(w, c, 1.0) * invstd
+        for name, value in zip(names, (mean, var, invstd, scale, affine(b, c, 0.0) - mean * scale), strict=True):
+            results[name][c] = value
+    return results
+
+
+def batch_norm_running(mean, var, momentum, running_mean, running_var, count) -> Arrays:
+    rate = float(momentum[0])
+    new_mean, new_var = running_mean.astype(float), running_var.astype(float)
+    for c in range(len(mean)):
+        unbiased = float(var[c]) * count / (count - 1) if count > 1 else math.nan
+        new_mean[c] = (1.0 - rate) * new_mean[c] + rate * float(mean[c])
+        new_var[c] = (1.0 - rate) * new_var[c] + rate * unbiased
+    return {"running_mean": new_mean, "running_var": new_var}
+
+
+def batch_norm_gradient(sums, w, mean, invstd, count) -> Arrays:
+    names = ("dw", "db", "slope", "factor", "offset")
+    results = {name: np.zeros(len(mean)) for name in names}
+    for c in range(len(mean)):
+        gain, std = affine(w, c, 1.0), float(invstd[c])
+        dw, db = float(sums[1, c]) * std, float(sums[0, c])
+        factor = -gain * std**2 * dw / count
+        offset = -gain * std * db / count - factor * float(mean[c])
+        for name, value in zip(names, (dw, db, gain * std, factor, offset), strict=True):
+            results[name][c] = value
+    return results
+
+
+def channel_gradient(sums) -> Arrays:
+    return {"db": sums[0].copy()}
