@@ -20,8 +20,8 @@ from pathlib import Path
 from llvmlite import binding as llvm
 
 DIGEST = 32  # bytes of SHA-256
-# Code and constants of a kernel in one piece: in a process that has mapped gigabytes, LLVM's own memory manager lets them
-# stand more than 2 GB apart, which is further than their references to each other reach.
+# Code and constants of a kernel in one piece: in a process that has mapped gigabytes, LLVM's own memory manager lets
+# them stand more than 2 GB apart, which is further than their references to each other reach.
 _NEAR = {"use_lmm": True} if "use_lmm" in signature(llvm.create_mcjit_compiler).parameters else {}
 _engines: list[llvm.ExecutionEngine] = []  # an engine owns the memory that its kernels' addresses point into
 
