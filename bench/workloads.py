@@ -37,6 +37,7 @@ ATTRIBUTES: Mapping[str, Mapping[str, Any]] = {
     "batch_norm_inference_backward": {"eps": 1e-5},
     "batch_norm_statistics": {"count": N * SIZE * SIZE, "eps": 1e-5},
     "batch_norm_running": {"count": N * SIZE * SIZE},
+    "batch_norm_scale": {"eps": 1e-5},
     "batch_norm_gradient": {"count": N * SIZE * SIZE},
     "affine_forward": {"activation": RELU},
     "affine_backward": {"activation": RELU},

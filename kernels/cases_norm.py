@@ -56,6 +56,8 @@ def split_norm(
     running = {"running_mean": rounded(mean + draw.normal(c)), "running_var": draw.positive(c)}
     yield Case("batch_norm_running", name, {"mean": mean, "var": var, "momentum": np.array([momentum]), **running},
                {"count": m})  # fmt: skip
+    norm = {"running_mean": mean, "running_var": var, "w": w, "b": b}
+    yield Case("batch_norm_scale", name, norm, {"eps": eps})
     gradient = {"sums": draw.rng.standard_normal((2, c)), "w": w, "mean": mean}
     yield Case("batch_norm_gradient", name, gradient | {"invstd": rounded(1.0 / np.sqrt(var + eps))}, {"count": m})
     yield Case("channel_gradient", name, {"sums": gradient["sums"]}, {})

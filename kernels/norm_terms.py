@@ -38,6 +38,13 @@ def batch_norm_running(call: Call, a: SimpleNamespace, e: SimpleNamespace) -> Te
         ("running_mean", a.running_mean, a.mean), ("running_var", a.running_var, unbiased))}  # fmt: skip
 
 
+def batch_norm_scale(call: Call, a: SimpleNamespace, e: SimpleNamespace) -> Terms:
+    """Terms of the operation's outputs."""
+    scale = ROUNDINGS * np.abs(e.scale)
+    shift = ROUNDINGS * ((np.abs(a.b) if a.b.size else 0.0) + np.abs(a.running_mean * e.scale))
+    return {"scale": scale, "shift": shift + np.abs(a.running_mean) * scale}
+
+
 def batch_norm_gradient(call: Call, a: SimpleNamespace, e: SimpleNamespace) -> Terms:
     """Terms of the operation's outputs."""
     terms = {name: ROUNDINGS * np.abs(getattr(e, name)) for name in ("dw", "db", "slope", "factor")}

@@ -207,6 +207,9 @@ NORM = (
         "norm.batch_norm_running", "mean: C; var: C; momentum(double): 1", "",
         updates="running_mean: C; running_var: C", attributes="count: int"),
     _channels(
+        "norm.batch_norm_scale", "running_mean: C; running_var: C; w: CW; b: CB", "scale: C; shift: C",
+        attributes="eps: float", either=_OPTIONAL),
+    _channels(
         "norm.batch_norm_gradient", "sums(double): 2 C; w: CW; mean: C; invstd: C",
         "dw: C; db: C; slope: C; factor: C; offset: C", attributes="count: int", either={"CW": (0, "C")}),
     _channels("norm.channel_gradient", "sums(double): 2 C", "db: C"),

@@ -371,7 +371,8 @@ _TERMS: dict[str, Callable[..., Terms]] = {
     "batch_norm_forward": _batch_norm_forward, "batch_norm_inference": _batch_norm_inference,
     "batch_norm_backward": _batch_norm_backward, "batch_norm_inference_backward": _batch_norm_inference_backward,
     **{op: getattr(norm_terms, op) for op in (
-        "channel_sums", "batch_norm_statistics", "batch_norm_running", "batch_norm_gradient",
+        "channel_sums", "batch_norm_statistics", "batch_norm_running", "batch_norm_scale",
+        "batch_norm_gradient",
         "affine_forward", "affine_backward", "affine_gradient")},
     "channel_gradient": _relative("db"),
     "sgd_step": _sgd_step, "adam_step": _adam_step, "adamw_step": _adam_step, "adagrad_step": _adagrad_step,

@@ -249,7 +249,10 @@ GENERATORS: dict[str, Callable[[Rng, Draw, Operation, str], Drawn | Case | None]
         ("batch_norm_forward", "batch_norm_inference", "batch_norm_backward", "batch_norm_inference_backward"), _norm
     ),
     **dict.fromkeys(
-        ("channel_sums", "batch_norm_statistics", "batch_norm_running", "batch_norm_gradient", "channel_gradient"),
+        (
+            "channel_sums", "batch_norm_statistics", "batch_norm_running", "batch_norm_scale", "batch_norm_gradient",
+            "channel_gradient",
+        ),
         _split_norm,
     ),
     **dict.fromkeys(("affine_forward", "affine_backward", "affine_gradient"), _affine),

@@ -95,6 +95,30 @@ cdef void batch_norm_running(const int64_t *args, int64_t begin, int64_t end) no
         a.running_var[c] = <float> (keep * a.running_var[c] + take * (<double> a.var[c] * a.count / (a.count - 1.0)))
 
 
+cdef struct BatchNormScale:
+    const float *running_mean  # C
+    const float *running_var  # C
+    const float *w  # CW
+    const float *b  # CB
+    float *scale  # C
+    float *shift  # C
+    int64_t C
+    int64_t CW
+    int64_t CB
+    double eps
+
+
+cdef void batch_norm_scale(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
+    """One task."""
+    cdef const BatchNormScale *a = <const BatchNormScale *> args
+    cdef double invstd
+    cdef int64_t c
+    for c in range(a.C):
+        invstd = 1 / sqrt(<double> a.running_var[c] + a.eps)
+        a.scale[c] = <float> (a.w[c] * invstd if a.CW else invstd)
+        a.shift[c] = <float> ((<double> a.b[c] if a.CB else 0) - <double> a.running_mean[c] * a.scale[c])
+
+
 cdef struct BatchNormGradient:
     const double *sums  # 2 C
     const float *w  # CW
@@ -144,6 +168,7 @@ ADDRESSES = {
     "channel_sums_combine": <size_t> <void *> channel_sums_combine,
     "batch_norm_statistics": <size_t> <void *> batch_norm_statistics,
     "batch_norm_running": <size_t> <void *> batch_norm_running,
+    "batch_norm_scale": <size_t> <void *> batch_norm_scale,
     "batch_norm_gradient": <size_t> <void *> batch_norm_gradient,
     "channel_gradient": <size_t> <void *> channel_gradient,
 }

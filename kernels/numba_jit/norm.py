@@ -30,6 +30,7 @@ from .simd import LINE
 from .split_norm import (  # noqa: F401 - stages of this module's operations
     batch_norm_gradient,
     batch_norm_running,
+    batch_norm_scale,
     batch_norm_statistics,
     channel_gradient,
     channel_sums,

@@ -72,6 +72,15 @@ def batch_norm_running(mean, var, momentum, running_mean, running_var, C, count,
 
 
 @kernel
+def batch_norm_scale(running_mean, running_var, w, b, scale, shift, C, CW, CB, eps, begin, end):  # type: ignore[no-untyped-def]
+    """One task."""
+    for c in range(C):
+        scaling = 1.0 / sqrt(np.float64(running_var[c]) + eps)
+        scale[c] = np.float32(_number_or(w, CW, c, 1.0) * scaling)
+        shift[c] = np.float32(_number_or(b, CB, c, 0.0) - np.float64(running_mean[c]) * scale[c])
+
+
+@kernel
 def batch_norm_gradient(  # type: ignore[no-untyped-def]
     sums, w, mean, invstd, dw, db, slope, factor, offset, C, CW, count, begin, end
 ):  # fmt: skip

@@ -243,6 +243,31 @@ def batch_norm_running(
         running_var[...] = keep * running_var + take * (var.astype(np.float64) * count / np.float64(count - 1))
 
 
+def batch_norm_scale(
+    running_mean: np.ndarray,
+    running_var: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray,
+    scale: np.ndarray,
+    shift: np.ndarray,
+    eps: float,
+) -> None:
+    """A batch norm outside of training as a scale and a shift.
+
+    ``scale = w / sqrt(running_var + eps)``, ``shift = b - running_mean * scale`` (with `scale` as written), in float64,
+    each rounded once.
+
+    Parameters
+    ----------
+    running_mean, running_var : (C,).
+    w, b : (C,) scale and shift of the norm, each (0,) for none.
+    scale, shift : (C,), written.
+    eps : added to the variance.
+    """
+    scale[...] = _scaled(1 / np.sqrt(running_var.astype(np.float64) + eps), w)
+    shift[...] = (b if len(b) else 0) - running_mean.astype(np.float64) * scale
+
+
 def batch_norm_gradient(
     sums: np.ndarray,
     w: np.ndarray,

@@ -73,6 +73,7 @@ ONE_TASK = {
     "channel_sums_combine",
     "batch_norm_statistics",
     "batch_norm_running",
+    "batch_norm_scale",
     "batch_norm_gradient",
     "channel_gradient",
     "affine_backward_combine",

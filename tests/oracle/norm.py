@@ -101,6 +101,14 @@ def batch_norm_running(mean, var, momentum, running_mean, running_var, count) ->
     return {"running_mean": new_mean, "running_var": new_var}
 
 
+def batch_norm_scale(running_mean, running_var, w, b, eps) -> Arrays:
+    scale, shift = np.zeros(len(running_mean)), np.zeros(len(running_mean))
+    for c in range(len(running_mean)):
+        scale[c] = affine(w, c, 1.0) / math.sqrt(float(running_var[c]) + eps)
+        shift[c] = affine(b, c, 0.0) - float(running_mean[c]) * scale[c]
+    return {"scale": scale, "shift": shift}
+
+
 def batch_norm_gradient(sums, w, mean, invstd, count) -> Arrays:
     names = ("dw", "db", "slope", "factor", "offset")
     results = {name: np.zeros(len(mean)) for name in names}
