@@ -192,6 +192,11 @@ def _arena_memory(size: int) -> np.ndarray:
     return memory
 
 
+def release_scratch() -> None:
+    """Give the memory that this thread's calls use for scratch back."""
+    _arena.memory = None
+
+
 def place_temporaries(
     binding: Binding, threads: int, allocate: Allocate | None
 ) -> tuple[np.ndarray, Sequence[np.ndarray]]:

@@ -21,7 +21,7 @@ from nnfast.tracing import recorded_by, recorder
 
 from .capture import Capture
 from .diagnosis import explained
-from .graph import OUTSIDE, Operand
+from .graph import OUTSIDE
 from .guards import Guards
 from .optimize import PASSES, optimize
 from .plan import Arena, Plan
@@ -90,12 +90,12 @@ class Variant:
 
     def _keep_results(self, capture: Capture) -> None:
         """Note which of the returned tensors the plan computes."""
-        self.results: dict[int, tuple[Operand, bool, bool]] = {}
+        self.results: dict[int, tuple[int, bool, bool]] = {}  # number among the graph's, which passes may replace
         for tensor in _tensors(self.returned):
             if tensor.storage.capture is capture:
                 operand = capture.operand(tensor.memory)
                 if operand is not None:
-                    self.results[id(tensor)] = operand, tensor.ndim == 4, tensor.requires_grad
+                    self.results[id(tensor)] = len(capture.graph.results), tensor.ndim == 4, tensor.requires_grad
                     capture.graph.results.append(operand)
 
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any], times: list[np.ndarray] | None = None) -> Any:
@@ -124,8 +124,8 @@ class Variant:
         """A returned tensor with this run's values."""
         if id(tensor) not in self.results:
             return tensor
-        operand, image, on_tape = self.results[id(tensor)]
-        values = self.plan.view(operand).copy()
+        number, image, on_tape = self.results[id(tensor)]
+        values = self.plan.view(self.graph.results[number]).copy()
         made = wrap(values.transpose(0, 3, 1, 2) if image else values)
         if on_tape:
             made.node = TapeNode("compiled", [], _no_backward, [])

@@ -14,6 +14,7 @@ from .passes.fuse_stores import fuse_stores
 from .passes.groups import groups
 from .passes.in_place import in_place
 from .passes.join_pixels import join_pixels
+from .passes.recompute import recompute
 from .passes.rename import rename
 from .passes.split_norms import split_norms
 
@@ -27,6 +28,7 @@ PASSES: dict[str, Callable[[Graph], None]] = {
     "leftovers": dead_code,
     "finite": finite,
     "commit": commit,
+    "recompute": recompute,
     "in_place": in_place,
     "groups": groups,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,12 @@ _NOWHERE = Buffer(0)
 JOINED = 1  # a node's flag: the next one may start before it ends
 
 
+def give_back() -> None:
+    """Return memory that was freed to the system, where glibc keeps it: a model's making leaves holes of its size."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 class Arena:
     """Memory that all plans of one function share; it grows to what the largest needs.
 
@@ -46,6 +53,7 @@ class Arena:
         if self.memory.nbytes >= size:
             return
         self.memory = np.empty(0, np.uint8)  # the old one is given back first
+        give_back()
         length = blocks(size, HUGE) * HUGE
         if hasattr(mmap, "MADV_HUGEPAGE"):
             mapping = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)

@@ -10,7 +10,7 @@ import numpy as np
 from nnfast.kernels.backends import has_kernels
 from nnfast.kernels.binding import Binding, bind
 from nnfast.kernels.choice import choose
-from nnfast.kernels.launch import run_compiled
+from nnfast.kernels.launch import release_scratch, run_compiled
 from nnfast.kernels.operation import COMPILED
 
 from ..graph import GUARD, Graph, Node, Operand
@@ -41,6 +41,7 @@ def algorithms(graph: Graph, backend: str) -> None:
         binding = binding_of(node)
         node.backend = backend if has_kernels(node.op, binding.sizes, backend) else _other(backend)
         node.algorithm = choose(node.op, binding.sizes, binding.key, node.backend, _Timer(node).seconds)
+    release_scratch()  # a plan has its own
 
 
 def _other(backend: str) -> str:
