@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     _, test = open_dataset(data)
     check_data(config, folder, data, test)
     with nnfast.backend(arguments.backend or config.backend):
-        report = measure(model, evaluation_loader(config, test), len(config.classes))
+        report = measure(model, evaluation_loader(config, test), len(config.classes), not config.eager)
     print(f"{config.model} from {folder.path} on the {len(test):,} test images of {data}")
     print(f"loss {report.loss:.4f}, accuracy {report.accuracy:.2%}\n")
     print(report.table(config.classes))

@@ -32,7 +32,7 @@ run that was never stopped. What is not said is chosen to suit the model and the
 
 # These make the run what it is; --resume takes them from config.json.
 _SETTINGS = ("model", "epochs", "batch_size", "optimizer", "lr", "momentum", "weight_decay", "schedule", "augment",
-             "seed", "backend", "run")  # fmt: skip
+             "seed", "backend", "eager", "run")  # fmt: skip
 _FAILED = 1
 
 
@@ -51,6 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--augment", choices=AUGMENTATIONS, help="random shifts (crop) and mirror images (flip)")
     parser.add_argument("--seed", type=natural_number, metavar="N", help="of everything random (default: 0)")
     add_execution_arguments(parser)
+    parser.add_argument("--eager", action="store_true", default=None,
+                        help="run operation by operation instead of compiling whole training steps")  # fmt: skip
+    parser.add_argument("--profile", action="store_true", help="tell where the time of some training steps goes, and "
+                        "leave trace.json for chrome://tracing or ui.perfetto.dev")  # fmt: skip
     parser.add_argument("--run", metavar="DIR", help="the run folder (default: runs/<date>-<time>-<model>)")
     parser.add_argument("--resume", metavar="RUN", help="go on with a run that was stopped")
     parser.add_argument("--workers", type=natural_number, default=0, metavar="N", help="threads that load batches")
@@ -120,7 +124,7 @@ def _config(arguments: argparse.Namespace, data: str, train: ImageDataset) -> Ru
     return RunConfig(
         nnfast=nnfast.__version__, model=model, classes=list(train.classes), channels=channels, height=height,
         width=width, mean=mean, std=std, data=data, images=len(train), seed=arguments.seed or 0,
-        backend=arguments.backend or _current_backend(), **settings,
+        backend=arguments.backend or _current_backend(), eager=bool(arguments.eager), **settings,
     )  # fmt: skip
 
 
@@ -167,12 +171,14 @@ def _run(
 
 
 def _trainer(config: RunConfig, folder: RunFolder, batches: int, arguments: argparse.Namespace) -> Trainer:
-    from nnfast.train import CSVLogger, ProgressBar, load_checkpoint
+    from nnfast.train import CSVLogger, ProfileSteps, ProgressBar, load_checkpoint
     from nnfast.train.run import build_trainer
 
     callbacks: list[Callback] = [CSVLogger(folder.history)]
     if not arguments.quiet:
         callbacks.append(ProgressBar())
+    if arguments.profile:
+        callbacks.append(ProfileSteps(folder.trace, sys.stdout if not arguments.quiet else None))
     trainer = build_trainer(config, _build_model(config), batches, callbacks)
     if arguments.resume and folder.has_checkpoint():
         load_checkpoint(trainer, folder.checkpoint)
@@ -190,7 +196,7 @@ def _finish(
     save_file(trainer.model.state_dict(), folder.model)
     if not (arguments.quiet and arguments.no_plots):
         # Measured on what was written, so that the numbers are those of the file.
-        report = measure(load_model(config, folder), test_batches, len(config.classes))
+        report = measure(load_model(config, folder), test_batches, len(config.classes), not config.eager)
         if not arguments.quiet:
             held_out = f"{len(test_batches.dataset):,} held-out images"
             print(f"accuracy {report.accuracy:.2%}, loss {report.loss:.4f} on {held_out}")
@@ -220,5 +226,6 @@ def _summary(config: RunConfig, trainer: Trainer) -> str:
     return (
         f"{config.model} ({parameters:,} parameters) on {config.images:,} images of {shape} from {config.data}: "
         f"{config.epochs} epochs, {config.optimizer}, lr {config.lr:g}, schedule {config.schedule}, "
-        f"augment {config.augment}; {config.backend} on {nnfast.get_num_threads()} threads{done}"
+        f"augment {config.augment}; {config.backend} {'eager' if config.eager else 'compiled'} on "
+        f"{nnfast.get_num_threads()} threads{done}"
     )

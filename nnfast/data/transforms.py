@@ -2,7 +2,8 @@
 
 A transform is called as ``transform(images, generator)`` with float32 images of shape (N, C, H, W) and returns such
 images in channels-last memory; its input is left as it was. Any function of that form can stand in a ``Compose`` or
-in ``DataLoader(transform=...)``. Random ones draw from ``generator`` alone, one decision for each image.
+in ``DataLoader(transform=...)``. Random ones draw from ``generator`` alone, one decision for each image; one with an
+attribute ``draws = False`` is given None by a loader, for a generator takes longer to make than a small batch.
 """
 
 from __future__ import annotations
@@ -12,6 +13,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+def draws(transform: Transform) -> bool:
+    """Whether a transform needs a generator, as far as it says so."""
+    return bool(getattr(transform, "draws", True))
 
 
 class Compose:
@@ -38,6 +44,11 @@ class Compose:
         for position, transform in enumerate(self.transforms):
             if not callable(transform):
                 raise TypeError(f"Compose: transforms[{position}] is {transform!r}, expected a callable")
+
+    @property
+    def draws(self) -> bool:
+        """Whether any of the transforms needs a generator."""
+        return any(draws(transform) for transform in self.transforms)
 
     def __call__(self, images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         for transform in self.transforms:
@@ -71,11 +82,14 @@ class Normalize:
     [2.0, 2.0, 2.0, 2.0]
     """
 
+    draws = False
+
     def __init__(self, mean: float | Sequence[float], std: float | Sequence[float]) -> None:
         self.mean = _channel_values("mean", mean)
         self.std = _channel_values("std", std)
         if 0 in np.array(self.std, dtype=np.float32):
             raise ValueError(f"Normalize: std is {self.std}, expected no 0")
+        self._rows: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
 
     def __call__(self, images: np.ndarray, generator: np.random.Generator | None = None) -> np.ndarray:
         nhwc = _channels_last_view("Normalize", images)
@@ -84,12 +98,17 @@ class Normalize:
                 raise ValueError(f"Normalize: {name} has {len(values)} values, images have {images.shape[1]} channels")
         # Rows of W * C values against the repeated constants: broadcasting over C alone is eight times slower.
         n, h, w, c = nhwc.shape
-        mean, std = (
-            np.tile(np.broadcast_to(np.array(values, dtype=np.float32), c), w) for values in (self.mean, self.std)
-        )
+        mean, std = self._repeated(w, c)
         rows = nhwc.reshape(n * h, w * c) - mean
         rows /= std
         return rows.reshape(n, h, w, c).transpose(0, 3, 1, 2)
+
+    def _repeated(self, w: int, c: int) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and deviation of each value of a row; made once for a width."""
+        if (w, c) not in self._rows:
+            mean, std = (np.broadcast_to(np.array(values, np.float32), c) for values in (self.mean, self.std))
+            self._rows[w, c] = np.tile(mean, w), np.tile(std, w)
+        return self._rows[w, c]
 
     def __repr__(self) -> str:
         return f"Normalize(mean={self.mean}, std={self.std})"

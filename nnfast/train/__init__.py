@@ -6,6 +6,7 @@ from nnfast.train.errors import NonFiniteLossError, TrainingInterrupted
 from nnfast.train.history import CSVLogger, History
 from nnfast.train.interrupt import stop_on_signals
 from nnfast.train.metrics import accuracy, confusion_matrix, precision_recall
+from nnfast.train.profiling import ProfileSteps
 from nnfast.train.progress import ProgressBar
 from nnfast.train.trainer import Trainer
 
@@ -16,6 +17,7 @@ __all__ = [
     "History",
     "ModelCheckpoint",
     "NonFiniteLossError",
+    "ProfileSteps",
     "ProgressBar",
     "Trainer",
     "TrainingInterrupted",

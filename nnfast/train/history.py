@@ -23,11 +23,14 @@ class History(Callback):
     history : dict of str to list of float
         ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy``, ``lr`` and ``seconds``, which is wall time including
         validation and without interruptions; one value for each epoch.
+    compiled : list of bool
+        Whether each epoch's training steps were compiled.
     """
 
     def __init__(self) -> None:
         self.epoch: list[int] = []
         self.history: dict[str, list[float]] = {}
+        self.compiled: list[bool] = []
         self._before = 0.0  # seconds of the current epoch that passed before a resume
         self._began = 0.0
 
@@ -36,16 +39,23 @@ class History(Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         self.epoch.append(epoch)
+        self.compiled.append(self.trainer.compiled)
         for name, value in {**logs, "seconds": self._elapsed()}.items():
             self.history.setdefault(name, []).append(value)
         self._before = self._began = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        return {"epoch": list(self.epoch), "history": self.history, "elapsed": self._elapsed()}
+        return {
+            "epoch": list(self.epoch),
+            "history": self.history,
+            "compiled": list(self.compiled),
+            "elapsed": self._elapsed(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.epoch = list(state["epoch"])
         self.history = {name: list(values) for name, values in state["history"].items()}
+        self.compiled = list(state.get("compiled", [False] * len(self.epoch)))  # older checkpoints ran eagerly
         self._before = state["elapsed"]
 
     def _elapsed(self) -> float:

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections import deque
 from typing import Any, TextIO
 
+import numpy as np
+
 from nnfast.train.callbacks import Callback, Logs
+from nnfast.train.compiling import Compiling
+
+_REFRESH = 0.1  # seconds between two looks of the bar
+_RECENT = 100  # steps that the speed is a median of; those that are captured or interrupted do not count then
 
 
 class ProgressBar(Callback):
     """Show how training goes: a bar while an epoch runs (on a terminal only), and a line when it is over.
+
+    Images/s are those of training steps alone, without loading and validation. While the first epoch waits for kernels
+    that are being compiled, the bar, or a line, says so.
 
     Parameters
     ----------
@@ -21,28 +32,53 @@ class ProgressBar(Callback):
     def __init__(self, stream: TextIO | None = None) -> None:
         self.stream = stream
         self._bar: Any = None
+        self._mode = ""
+        self._seconds_an_image: deque[float] = deque(maxlen=_RECENT)
+        self._began = self._shown = 0.0
+        self._samples = 0
+        self._compiling: Compiling | None = None
+        self._told_compiling = False
+        self._first = True
+
+    def on_train_begin(self, logs: Logs) -> None:
+        self._first = True
+        self._seconds_an_image.clear()
 
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
-        if not sys.stderr.isatty():
-            return
-        from tqdm import tqdm
-
         trainer = self.trainer
-        self._bar = tqdm(
-            desc=self._title(epoch), initial=trainer.batch, total=trainer.batches, unit="batch", leave=False,
-            dynamic_ncols=True, file=sys.stderr,
-        )  # fmt: skip
+        self._samples = trainer.samples
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                desc=self._title(epoch), initial=trainer.batch, total=trainer.batches, unit="batch", leave=False,
+                dynamic_ncols=True, file=sys.stderr,
+            )  # fmt: skip
+        if self._first:
+            self._compiling = Compiling(self._tell_compiling)
+
+    def on_train_batch_begin(self, batch: int, logs: Logs) -> None:
+        self._began = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: Logs) -> None:
+        now, samples = time.perf_counter(), self.trainer.samples
+        self._seconds_an_image.append((now - self._began) / max(1, samples - self._samples))
+        self._samples = samples
+        if self._first:
+            self._seconds_an_image.clear()
+            self._first = False
+            self._mode = self._description()
         if self._bar is not None:
-            self._bar.set_postfix(_formatted(logs), refresh=False)
             self._bar.update(1)
+            if now - self._shown >= _REFRESH:
+                self._shown = now
+                self._bar.set_postfix_str(", ".join([*_pairs(logs), self._speed(), self._mode]))
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         self._close()
         values = "  ".join(f"{name} {text}" for name, text in _formatted(logs).items())
         seconds = self.trainer.history.history["seconds"][-1]
-        print(f"{self._title(epoch)}  {values}  {seconds:.1f} s", file=self.stream or sys.stdout, flush=True)
+        self._print(f"{self._title(epoch)}  {values}  {seconds:.1f} s  {self._speed()}")
 
     def on_exception(self, error: BaseException) -> None:
         self._close()
@@ -51,10 +87,38 @@ class ProgressBar(Callback):
         width = len(str(self.trainer.epochs))
         return f"epoch {epoch + 1:{width}}/{self.trainer.epochs}"
 
+    def _speed(self) -> str:
+        if not self._seconds_an_image:
+            return "- images/s"
+        return f"{1 / float(np.median(self._seconds_an_image)):,.0f} images/s"
+
+    def _description(self) -> str:
+        from nnfast.kernels.backends import current_backend
+
+        return f"{current_backend()} {'compiled' if self.trainer.compiled else 'eager'}"
+
+    def _tell_compiling(self, kernels: int) -> None:
+        """Called from another thread while this one waits for kernels, mostly in the first step."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"compiling kernels: {kernels}")
+        elif not self._told_compiling:
+            self._told_compiling = True
+            self._print("compiling kernels, once for this machine ...")
+
+    def _print(self, line: str) -> None:
+        print(line, file=self.stream or sys.stdout, flush=True)
+
     def _close(self) -> None:
+        if self._compiling is not None:
+            self._compiling.end()
+            self._compiling = None
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def _pairs(logs: Logs) -> list[str]:
+    return [f"{name}={text}" for name, text in _formatted(logs).items()]
 
 
 def _formatted(logs: Logs) -> dict[str, str]:

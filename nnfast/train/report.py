@@ -39,7 +39,7 @@ class Report(NamedTuple):
         return "\n".join(lines)
 
 
-def measure(model: nn.Module, loader: Iterable[Any], classes: int) -> Report:
+def measure(model: nn.Module, loader: Iterable[Any], classes: int, compile: bool = True) -> Report:
     """Apply a model, which is in evaluation mode, to labelled images.
 
     Parameters
@@ -49,6 +49,8 @@ def measure(model: nn.Module, loader: Iterable[Any], classes: int) -> Report:
     loader : iterable
         Of batches ``(images, labels)``; at least one.
     classes : int
+    compile : bool, default True
+        As of ``Trainer``.
 
     Returns
     -------
@@ -56,13 +58,15 @@ def measure(model: nn.Module, loader: Iterable[Any], classes: int) -> Report:
     """
     from nnfast import functional as F
     from nnfast.grad_mode import no_grad
+    from nnfast.train.steps import Steps
 
+    steps = Steps(model, F.cross_entropy, compile=compile)
     means = Means()
     confusion = np.zeros((classes, classes), dtype=np.int64)
     with no_grad():
         for images, labels in loader:
-            logits = model(images)
-            means.add(len(labels), {"loss": float(F.cross_entropy(logits, labels).item())})
+            loss, logits = steps.evaluate(images, labels)
+            means.add(len(labels), {"loss": float(loss.item())})
             confusion += confusion_matrix(labels.numpy(), logits.numpy().argmax(axis=1), classes)
     return Report(means.values()["loss"], float(np.trace(confusion) / confusion.sum()), confusion)
 

@@ -17,6 +17,7 @@ from nnfast.tensor import from_numpy
 from nnfast.train.callbacks import Callback
 from nnfast.train.run_config import WITH_MOMENTUM, RunConfig
 from nnfast.train.run_folder import RunFolder
+from nnfast.train.steps import Steps
 from nnfast.train.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def build_trainer(config: RunConfig, model: nn.Module, batches: int, callbacks: 
     """
     optimizer = _optimizer(config, model)
     scheduler, interval = _scheduler(config, optimizer, batches)
-    return Trainer(model, optimizer, nn.CrossEntropyLoss(), scheduler, callbacks, scheduler_interval=interval)
+    return Trainer(model, optimizer, nn.CrossEntropyLoss(), scheduler, callbacks, scheduler_interval=interval,
+                   compile=not config.eager)  # fmt: skip
 
 
 def training_loader(config: RunConfig, dataset: ImageDataset, workers: int) -> DataLoader:
@@ -109,11 +111,13 @@ def predict(model: nn.Module, config: RunConfig, images: np.ndarray) -> np.ndarr
         float64, shape (N, classes).
     """
     normalise = normalisation(config)
+    # A plan is worth making for batches that come again.
+    steps = Steps(model, compile=not config.eager and len(images) > EVALUATION_BATCH)
     logits = []
     with no_grad():
         for begin in range(0, len(images), EVALUATION_BATCH):
             batch = normalise(np.asarray(images[begin : begin + EVALUATION_BATCH], dtype=np.float32))
-            logits.append(model(from_numpy(batch)).numpy())
+            logits.append(steps.predict(from_numpy(batch)).numpy())
     return softmax(np.concatenate(logits).astype(np.float64), axis=1)
 
 

@@ -50,6 +50,8 @@ class RunConfig:
         Of initialisation, order, augmentation and dropout.
     backend : str
         Which kernels; they round differently.
+    eager : bool
+        Whether operations run one by one, rather than whole steps as plans; these round differently.
     """
 
     nnfast: str
@@ -72,6 +74,7 @@ class RunConfig:
     augment: str
     seed: int
     backend: str
+    eager: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -103,6 +106,7 @@ def load_run_config(path: str | os.PathLike[str]) -> RunConfig:
         raise ValueError(f"{where}: no JSON: {error}") from None
     if not isinstance(values, dict):
         raise ValueError(f"{where}: holds {type(values).__name__}, expected a JSON object")
+    values.setdefault("eager", True)  # runs from before there was a choice go on as they were begun
     names = [field.name for field in fields(RunConfig)]
     for name in values:
         if name not in names:
@@ -165,6 +169,7 @@ _CHECKS: dict[str, Check] = {
     "augment": _choice(*AUGMENTATIONS),
     "seed": _integer(0),
     "backend": _choice(*BACKENDS),
+    "eager": ("true or false", lambda value: isinstance(value, bool)),
 }
 
 

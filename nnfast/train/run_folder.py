@@ -56,6 +56,11 @@ class RunFolder:
         """Which class is taken for which, as a picture."""
         return self.path / "confusion.png"
 
+    @property
+    def trace(self) -> Path:
+        """When each part of some training steps ran, for chrome://tracing and ui.perfetto.dev."""
+        return self.path / "trace.json"
+
 
 def create_run_folder(path: str | os.PathLike[str] | None, model: str) -> RunFolder:
     """Make the folder of a new run.

@@ -18,6 +18,7 @@ from nnfast.train.history import History
 from nnfast.train.hooks import Hooks
 from nnfast.train.metrics import Means, accuracy
 from nnfast.train.schedule import step_after_epoch, usual_interval
+from nnfast.train.steps import TRAIN, Steps
 
 if TYPE_CHECKING:
     from nnfast import nn
@@ -47,9 +48,16 @@ class Trainer:
     scheduler_interval : {"epoch", "batch"}, optional
         When the scheduler makes its step. Default: each batch for one-cycle and cyclic schedules, which are made for
         that, each epoch for others.
+    compile : bool, default True
+        Run training steps, evaluations and predictions through ``nnfast.compile``. What cannot be captured runs
+        eagerly, after one warning that says why. Compiled and eager steps round differently.
 
     Attributes
     ----------
+    compiled : bool
+        Whether training steps are compiled: they were not found impossible to capture.
+    samples : int
+        Trained on in the current epoch.
     history : History
         Of the current or last call of ``fit``.
     epoch, batch : int
@@ -83,6 +91,7 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
         metrics: Mapping[str, Metric] | None = None,
         scheduler_interval: str | None = None,
+        compile: bool = True,
     ) -> None:
         if scheduler_interval not in (None, "epoch", "batch"):
             raise ValueError(f"Trainer: scheduler_interval is {scheduler_interval!r}, expected 'epoch' or 'batch'")
@@ -96,6 +105,7 @@ class Trainer:
         self.scheduler_interval = scheduler_interval or usual_interval(scheduler)
         self.callbacks = list(callbacks)
         self.metrics = {"accuracy": accuracy} if metrics is None else dict(metrics)
+        self.compile = compile
         self.history = History()
         self.epoch = self.batch = self.epochs = self.batches = 0
         self.stop_training = False
@@ -106,6 +116,17 @@ class Trainer:
         self._to_resume: dict[str, Any] | None = None
         self._interrupted: tuple[bool, int | None] = (False, None)
         self._hooks = Hooks(self, ())
+        self._known_steps: Steps | None = None
+
+    @property
+    def compiled(self) -> bool:
+        """Whether training steps are compiled."""
+        return self._steps().compiled(TRAIN)
+
+    @property
+    def samples(self) -> int:
+        """How many samples the current epoch has trained on."""
+        return self._means.samples
 
     def fit(
         self,
@@ -138,7 +159,8 @@ class Trainer:
         TrainingInterrupted
             If ``interrupt`` was called.
         NonFiniteLossError
-            If the loss is NaN or infinite; the checkpoint stays the one from before.
+            If the loss is NaN or infinite, or a gradient in a compiled step, which then names the layer and leaves
+            the parameters as they were; the checkpoint stays the one from before.
         ValueError
             If the loader is empty, or a callback monitors what there is not.
         """
@@ -207,7 +229,7 @@ class Trainer:
         with _evaluating(self.model):
             for number, batch in enumerate(loader):
                 self._hooks.call("on_predict_batch_begin", number, {})
-                outputs.append(_array(self.model(batch if isinstance(batch, Tensor) else batch[0])))
+                outputs.append(_array(self._steps().predict(batch if isinstance(batch, Tensor) else batch[0])))
                 self._hooks.call("on_predict_batch_end", number, {})
         if not outputs:
             raise ValueError("Trainer.predict: the loader gives no batches, expected at least one")
@@ -342,13 +364,24 @@ class Trainer:
             return iter(loader)
         return loader.batches(start=self.batch) if hasattr(loader, "batches") else islice(loader, self.batch, None)
 
+    def _steps(self) -> Steps:
+        """The computations; made anew where model, loss or optimizer were replaced, in a callback for example."""
+        known, wanted = self._known_steps, (self.model, self.loss, self.optimizer, self.compile)
+        if known is None or any(new is not old for new, old in zip(wanted, known.made_of, strict=True)):
+            known = self._known_steps = Steps(*wanted)
+        return known
+
     def _train_batch(self, inputs: Tensor, labels: Tensor) -> None:
         self._rate = float(self.optimizer.param_groups[0]["lr"])
-        self.optimizer.zero_grad()
-        outputs = self.model(inputs)
-        loss = self.loss(outputs, labels)
-        loss.backward()
-        self.optimizer.step()
+        try:
+            loss, outputs = self._steps().train(inputs, labels)
+        except FloatingPointError as error:
+            if not self.compiled:
+                raise
+            reason = str(error).removeprefix("nnfast.compile: ").rstrip(".")
+            raise NonFiniteLossError(
+                f"Trainer.fit: epoch {self.epoch + 1}, batch {self.batch + 1}: {reason}"
+            ) from error
         if self.scheduler is not None and self.scheduler_interval == "batch":
             self.scheduler.step()
         value = float(loss.item())
@@ -365,9 +398,8 @@ class Trainer:
         with _evaluating(self.model):
             for number, (inputs, labels) in enumerate(loader):
                 self._hooks.call("on_test_batch_begin", number, {})
-                outputs = self.model(inputs)
-                loss = float(self.loss(outputs, labels).item())
-                means.add(len(labels), {"loss": loss, **self._measured(outputs, labels)})
+                loss, outputs = self._steps().evaluate(inputs, labels)
+                means.add(len(labels), {"loss": float(loss.item()), **self._measured(outputs, labels)})
                 if "on_test_batch_end" in self._hooks:
                     self._hooks.call("on_test_batch_end", number, means.values())
                 self._check_interrupted()

@@ -8,7 +8,7 @@ import pytest
 
 import nnfast.random
 from nnfast.data import ArrayDataset, DataLoader, Dataset, TensorDataset, default_collate
-from nnfast.data.transforms import Compose, RandomCrop, RandomHorizontalFlip
+from nnfast.data.transforms import Compose, Normalize, RandomCrop, RandomHorizontalFlip
 from nnfast.tensor import Tensor
 
 
@@ -493,3 +493,21 @@ def test_positional_order_is_pytorchs():
     loader = DataLoader(OneByOne(), 3, False, None, None, 2, list, False, True, 7, print, None, None)
     assert (loader.batch_size, loader.num_workers, loader.collate_fn) == (3, 2, list)
     assert (loader.drop_last, loader.timeout, loader.worker_init_fn) == (True, 7, print)
+
+
+def test_no_generator_is_made_for_transforms_that_draw_nothing(monkeypatch):
+    given = []
+    data = ArrayDataset(np.zeros((4, 1, 2, 2), np.uint8), [0, 1, 0, 1])
+
+    def random(images, generator):
+        given.append(generator)
+        return images
+
+    monkeypatch.setattr("nnfast.data.loader.generator_for", lambda *_: "made")
+    still = Compose([Normalize(0.5, 0.25)])
+    assert not still.draws
+    for transform in (still, Compose([still, random]), random):
+        list(DataLoader(data, 4, transform=transform))
+    assert given == ["made", "made"]
+    monkeypatch.setattr("nnfast.data.loader.generator_for", lambda *_: pytest.fail("made"))
+    list(DataLoader(data, 4, transform=still))

@@ -7,13 +7,15 @@ import io
 import math
 import re
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import safetensors.numpy
 
+import nnfast
 from nnfast.grad_mode import no_grad
-from nnfast.train import Callback, CSVLogger, EarlyStopping, ModelCheckpoint, ProgressBar
+from nnfast.train import Callback, CSVLogger, EarlyStopping, ModelCheckpoint, ProgressBar, progress
 
 
 class FakeTrainer:
@@ -170,10 +172,12 @@ def test_csv_logger_begins_anew_with_each_fit(make_trainer, loaders, tmp_path):
 
 
 def test_progress_is_one_line_an_epoch_without_a_terminal(make_trainer, loaders, capsys):
-    make_trainer([ProgressBar()]).fit(*loaders, epochs=2)
+    with nnfast.backend("cython"):  # which has nothing to compile, and to say so
+        make_trainer([ProgressBar()]).fit(*loaders, epochs=2)
     out, err = capsys.readouterr()
     pattern = (
-        r"epoch {}/2  loss \d\.\d{{4}}  accuracy \d+\.\d\d%  val_loss .*  val_accuracy .*%  lr [\d.e-]+  \d+\.\d s"
+        r"epoch {}/2  loss \d\.\d{{4}}  accuracy \d+\.\d\d%  val_loss .*  val_accuracy .*%  lr [\d.e-]+  \d+\.\d s  "
+        r"[\d,]+ images/s"
     )
     lines = out.splitlines()
     assert len(lines) == 2
@@ -192,8 +196,42 @@ def test_progress_is_a_bar_on_a_terminal(make_trainer, loaders, monkeypatch):
     trainer.fit(*loaders, epochs=1)
     assert "epoch 1/1" in terminal.getvalue()
     assert "0/5" in terminal.getvalue()
+    assert re.search(r"accuracy=.*, [\d,-]+ images/s, numba compiled", terminal.getvalue())
     assert lines.getvalue().count("\n") == 1
     assert trainer.callbacks[0]._bar is None
+
+
+def test_kernels_that_are_compiled_are_told(make_trainer, loaders, monkeypatch):
+    class Compiles:
+        """Tells of two new kernels at once."""
+
+        def __init__(self, tell):
+            tell(1)
+            tell(2)
+
+        def end(self):
+            ended.append(self)
+
+    ended, lines = [], io.StringIO()
+    monkeypatch.setattr(progress, "Compiling", Compiles)
+    make_trainer([ProgressBar(lines)], compile=False).fit(*loaders, epochs=2)
+    assert [line[:9] for line in lines.getvalue().splitlines()] == ["compiling", "epoch 1/2", "epoch 2/2"]
+    assert len(ended) == 1  # the second epoch watches no more
+
+
+def test_speed_is_that_of_training_steps_alone(make_trainer, monkeypatch):
+    """The first step, which compiles, does not count, nor does what is between steps."""
+    now = iter([0.0, 100.0, 200.0, 200.5])
+    monkeypatch.setattr(progress, "time", SimpleNamespace(perf_counter=lambda: next(now)))
+    bar, trainer = ProgressBar(io.StringIO()), SimpleNamespace(samples=0, compiled=True)
+    bar.trainer = trainer
+    bar.on_train_begin({})
+    assert bar._speed() == "- images/s"
+    for batch in range(2):
+        bar.on_train_batch_begin(batch, {})
+        trainer.samples += 1000
+        bar.on_train_batch_end(batch, {})
+    assert bar._speed() == "2,000 images/s"
 
 
 def test_the_bar_is_closed_by_an_error(make_trainer, loaders, monkeypatch):

@@ -32,6 +32,13 @@ def test_numbers_may_be_written_as_integers(path):
     assert load_run_config(path).lr == 1
 
 
+def test_a_run_from_before_steps_were_compiled_stays_eager(path):
+    values = json.loads(path.read_text())
+    assert values.pop("eager") is False
+    path.write_text(json.dumps(values))
+    assert load_run_config(path).eager is True
+
+
 @pytest.mark.parametrize(
     ("field", "value", "expected"),
     [
@@ -50,6 +57,7 @@ def test_numbers_may_be_written_as_integers(path):
         ("schedule", "", 'is "", expected one of none, cosine'),
         ("augment", "cutout", "expected one of none, crop"),
         ("backend", "cuda", "expected one of"),
+        ("eager", 1, "is 1, expected true or false"),
         ("classes", [], "is [], expected a list of names"),
         ("classes", ["a", 2], 'is ["a", 2]'),
         ("classes", "ab", 'is "ab"'),

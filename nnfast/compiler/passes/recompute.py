@@ -1,7 +1,7 @@
 """Compute a pass over pixels a second time instead of keeping its result through the whole step, where memory is much.
 
 What a network's forward pass makes is needed again by its backward pass, and most of it is kept. The joined output of a
-residual block is cheap to make again from what is kept anyway: two per cent of a ResNet's step for a third of its memory.
+residual block is cheap to make again from what is kept anyway: 2 % of a ResNet's step for a third of its memory.
 """
 
 from __future__ import annotations
