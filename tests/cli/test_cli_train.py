@@ -246,7 +246,6 @@ def test_resume_takes_eager_from_the_run(refused, finished):
 
 @pytest.mark.parametrize("arguments", [[], ["--eager"]])
 def test_profile(train, arguments):
-    pytest.importorskip("nnfast.compiler.profiler")
     code, out, err, folder = train("--profile", "--batch-size", 4, *arguments)
     assert (code, err) == (0, "")
     title = re.search(r"^profile of batches 6 to 9 of epoch 1, (compiled|eager); trace in (.*)$", out, re.MULTILINE)

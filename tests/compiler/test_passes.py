@@ -14,6 +14,7 @@ from nnfast.compiler.passes.groups import groups
 from nnfast.compiler.passes.in_place import in_place
 from nnfast.compiler.passes.join_pixels import join_pixels
 from nnfast.compiler.passes.placement import lifetimes, placement
+from nnfast.compiler.passes.recompute import recompute
 from nnfast.compiler.passes.rename import rename
 from nnfast.compiler.passes.split_norms import split_norms
 
@@ -411,3 +412,46 @@ def test_placement_never_overlaps_what_is_in_use():
         for other, (start, stop) in items[:i]:
             if begin <= stop and start <= end:
                 assert offsets[one] >= offsets[other] + other.nbytes or offsets[other] >= offsets[one] + one.nbytes
+
+
+def test_recompute_splits_a_long_life(monkeypatch):
+    """What is cheap to make again is made again behind the time of the most memory."""
+    monkeypatch.setattr("nnfast.compiler.passes.recompute.ENOUGH", 0)
+    monkeypatch.setattr("nnfast.compiler.passes.recompute.SMALLEST", 0)
+    z, y, big, small, last = made((32, 8)), made((32, 8)), made((640, 8)), made((32, 8)), made((32, 8))
+    graph = Graph(
+        [
+            node("exp", x=given((32, 8)), y=z),
+            node("affine_forward", "join", x=z, y=y, activation=1),
+            node("log", x=given((640, 8), argument=1), y=big),
+            node("exp", x=big, y=made((640, 8))),
+            node("add", a=y, b=z, y=small, alpha=1.0),
+            node("add", a=y, b=small, y=last, alpha=1.0),
+        ],
+        results=[last],
+    )
+    recompute(graph)
+    assert text(graph) == [
+        "exp x=x0 -> y=%0",
+        "affine_forward x=%0 -> y=%1",
+        "log x=x1 -> y=%2",
+        "exp x=%2 -> y=%3",
+        "affine_forward x=%0 -> y=%4",
+        "add a=%4 b=%0 -> y=%5",
+        "add a=%4 b=%5 -> y=%6",
+    ]
+
+
+def test_recompute_leaves_small_steps_alone():
+    z, y, last = made((32, 8)), made((32, 8)), made((32, 8))
+    graph = Graph(
+        [
+            node("exp", x=given((32, 8)), y=z),
+            node("affine_forward", x=z, y=y, activation=1),
+            node("exp", x=z, y=last),
+            node("add", a=y, b=last, y=made((32, 8)), alpha=1.0),
+        ]
+    )
+    before = text(graph)
+    recompute(graph)
+    assert text(graph) == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Mapping
 
 from nnfast.kernels.blocking import blocks
@@ -40,21 +41,33 @@ def lifetimes(graph: Graph) -> dict[Buffer, tuple[int, int]]:
 def placement(lives: Mapping[Buffer, tuple[int, int]]) -> tuple[dict[Buffer, int], int]:
     """Offsets of all buffers in one piece of memory, and how long it is.
 
-    Buffers in use at the same time do not overlap. Largest first, each takes the lowest gap that it fits into.
+    Buffers in use at the same time do not overlap. Each takes the lowest gap that it fits into; of two orders, largest
+    first and longest in use first (by bytes times nodes), the one that needs less memory is taken.
     """
-    placed: list[tuple[int, int, int, int]] = []  # offset, end, first, last
+
+    def largest(buffer: Buffer) -> tuple[int, int]:
+        return -buffer.nbytes, lives[buffer][0]
+
+    def longest(buffer: Buffer) -> tuple[int, int]:
+        first, last = lives[buffer]
+        return -buffer.nbytes * (last - first + 1), first
+
+    return min((_placed(lives, sorted(lives, key=order)) for order in (longest, largest)), key=lambda found: found[1])
+
+
+def _placed(lives: Mapping[Buffer, tuple[int, int]], order: list[Buffer]) -> tuple[dict[Buffer, int], int]:
+    placed: list[tuple[int, int, int, int]] = []  # offset, end, first, last; sorted
     offsets: dict[Buffer, int] = {}
-    for buffer in sorted(lives, key=lambda item: (-item.nbytes, lives[item])):
+    for buffer in order:
         first, last = lives[buffer]
         size = blocks(buffer.nbytes, LINE) * LINE
         size += STAGGER if size >= 4096 else 0
         offset = 0
-        for begin, end, start, stop in placed:  # sorted by offset
+        for begin, end, start, stop in placed:
             if start <= last and first <= stop:
                 if begin - offset >= size:
                     break
                 offset = max(offset, end)
         offsets[buffer] = offset
-        placed.append((offset, offset + size, first, last))
-        placed.sort()
+        insort(placed, (offset, offset + size, first, last))
     return offsets, max((end for _, end, _, _ in placed), default=0)
