@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from .dispatch import filled
+from .dispatch import allocate, filled
 from .dtypes import as_dtype, float32, int64, is_floating
 from .random import default_generator
-from .tensor import Storage, Tensor, check_device, from_numpy, ordered, tensor, wrap, wrap_memory
+from .tensor import Storage, Tensor, check_device, fresh, from_numpy, ordered, tensor, wrap, wrap_memory
 from .tracing import recorder
 
 
@@ -24,7 +24,7 @@ def _shape(size: tuple[Any, ...], who: str) -> tuple[int, ...]:
 
 
 def _made(array: np.ndarray, requires_grad: bool) -> Tensor:
-    return from_numpy(array).requires_grad_(requires_grad)
+    return fresh(array).requires_grad_(requires_grad)
 
 
 def _type(dtype: Any, who: str, device: Any, default: np.dtype = float32) -> np.dtype:
@@ -114,7 +114,7 @@ def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool
     >>> empty(2, 3).shape
     nnfast.Size([2, 3])
     """
-    return _made(np.empty(_shape(size, "empty"), _type(dtype, "empty", device)), requires_grad)
+    return allocate(_shape(size, "empty"), _type(dtype, "empty", device)).requires_grad_(requires_grad)
 
 
 def zeros_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -214,24 +214,25 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
 # ---------------------------------------------------------------- random
 
 
-def _generator(generator: Any, who: str) -> np.random.Generator:
+def _generator(generator: Any, who: str) -> Callable[[], np.random.Generator]:
+    """What gives the generator to draw from: `manual_seed` makes another default one."""
     if generator is None:
-        return default_generator()
+        return default_generator
     if not isinstance(generator, np.random.Generator):
         raise TypeError(f"{who}: generator is {type(generator).__name__}, expected a numpy.random.Generator")
-    return generator
+    return lambda: generator
 
 
 def uniform(shape: tuple[int, ...], low: float, high: float, dtype: np.dtype, generator: Any = None) -> Tensor:
     """Uniform random numbers in [low, high), drawn in the order of the shape."""
     source = _generator(generator, "uniform")
-    return _drawn(shape, dtype, lambda: low + (high - low) * source.random(shape, dtype=dtype.type))
+    return _drawn(shape, dtype, lambda: low + (high - low) * source().random(shape, dtype=dtype.type))
 
 
 def normal(shape: tuple[int, ...], mean: float, std: float, dtype: np.dtype, generator: Any = None) -> Tensor:
     """Normally distributed random numbers, drawn in the order of the shape."""
     source = _generator(generator, "normal")
-    return _drawn(shape, dtype, lambda: mean + std * source.standard_normal(shape, dtype=dtype.type))
+    return _drawn(shape, dtype, lambda: mean + std * source().standard_normal(shape, dtype=dtype.type))
 
 
 def rand(
@@ -297,7 +298,7 @@ def randint(
         raise RuntimeError(f"randint: expected low < high, got {low} and {high}")
     wanted = _type(dtype, "randint", device, int64)
     source, shape = _generator(generator, "randint"), _shape((size,), "randint")
-    return _drawn(shape, wanted, lambda: source.integers(low, high, shape))
+    return _drawn(shape, wanted, lambda: source().integers(low, high, shape))
 
 
 def randperm(n: int, *, dtype: Any = None, device: Any = None, generator: Any = None) -> Tensor:
@@ -310,4 +311,4 @@ def randperm(n: int, *, dtype: Any = None, device: Any = None, generator: Any = 
     """
     wanted = _type(dtype, "randperm", device, int64)
     source = _generator(generator, "randperm")
-    return _drawn((n,), wanted, lambda: source.permutation(n))
+    return _drawn((n,), wanted, lambda: source().permutation(n))

@@ -66,9 +66,9 @@ def apply(name: str, into: Mapping[str, Tensor] | None = None, /, **operands: An
     else:
         results = run(name, arrays, operands, {key: value.memory for key, value in into.items()})
         for value in into.values():
-            value.storage.version += 1
             if capture is not None:
                 capture.uses(value)
+            value.storage.version += 1
         made = tuple(
             into[output.name] if output.name in into else _new(results[output.name], capture) for output in op.outputs
         )
@@ -85,7 +85,9 @@ def _new(memory: np.ndarray, capture: Recorder | None) -> Tensor:
 def allocate(shape: tuple[int, ...], dtype: np.dtype) -> Tensor:
     """New memory, its contents undefined."""
     capture = recorder()
-    return _new((np.empty if capture is None else capture.empty)(_memory_shape(shape), dtype), capture)
+    if capture is None:
+        return _new(np.empty(_memory_shape(shape), dtype), None)
+    return _new(capture.empty(_memory_shape(shape), dtype), capture)
 
 
 def filled(shape: tuple[int, ...], dtype: np.dtype, value: float) -> Tensor:
@@ -101,6 +103,9 @@ def _memory_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def reinterpret(x: Tensor, *memory_shape: int) -> Tensor:
     """The same memory as (N, H, W, C) or any other shape, in the order in which it lies; off the tape."""
+    capture = recorder()
+    if capture is not None:
+        capture.views(x)
     return wrap_memory(x.memory.reshape(memory_shape), x.storage)
 
 

@@ -24,7 +24,7 @@ class Node:
     nobody holds any more is freed at once. What the gradient rule needs of values hangs on the rule alone.
     """
 
-    __slots__ = ("__weakref__", "_retained", "edges", "needs", "operation", "place", "rule", "saved")
+    __slots__ = ("__weakref__", "_retained", "capture", "edges", "needs", "operation", "place", "rule", "saved")
 
     def __init__(self, operation: str, inputs: Sequence[Tensor | None], rule: Rule, saves: Sequence[Tensor]) -> None:
         self.operation = operation
@@ -35,8 +35,8 @@ class Node:
         self.rule: Rule | None = rule
         self.saved = [(x, x.storage.version) for x in saves]
         self._retained: weakref.ref[Tensor] | None = None
-        capture = recorder()
-        self.place = "" if capture is None else capture.place()
+        self.capture = recorder()
+        self.place = "" if self.capture is None else self.capture.place()
 
     def name(self) -> str:
         """PyTorch's way to write an operation's name: ``Conv2dBackward0``."""

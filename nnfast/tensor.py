@@ -17,7 +17,7 @@ import nnfast
 from .dtypes import bool_, float32, int64, is_floating, legacy_name
 from .grad_mode import is_grad_enabled
 from .tensor_methods import TensorMethods
-from .tracing import Recorder, recorder
+from .tracing import Recorder, recorder, structure_changed
 
 
 class Size(tuple):
@@ -100,6 +100,9 @@ class Tensor(TensorMethods):
         self.node = None
         self._requires_grad = False
         self._grad: Tensor | None = None
+        capture = recorder()
+        if capture is not None:
+            capture.makes(self)
 
     # ------------------------------------------------------------ memory
 
@@ -175,7 +178,12 @@ class Tensor(TensorMethods):
             )
         if value and not self.is_floating_point():
             raise RuntimeError(f"only Tensors of floating point dtype can require gradients, got {self.dtype}")
-        self._requires_grad = bool(value)
+        if self._requires_grad is not bool(value):
+            capture = recorder()
+            if capture is not None:
+                capture.sets_requires_grad(self)
+            self._requires_grad = bool(value)
+            structure_changed()
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Set `requires_grad` and return the tensor itself."""
@@ -258,6 +266,9 @@ class Tensor(TensorMethods):
 
     def alias(self) -> Tensor:
         """The same memory and storage as a tensor that is not on the tape."""
+        capture = recorder()
+        if capture is not None:
+            capture.views(self)
         return wrap(self.array, self.storage)
 
     def detach(self) -> Tensor:
@@ -275,13 +286,20 @@ class Tensor(TensorMethods):
     def detach_(self) -> Tensor:
         """Take this tensor itself off the tape."""
         self.node = None
-        self._requires_grad = False
+        if self._requires_grad:
+            self._requires_grad = False
+            structure_changed()
         return self
 
     @property
     def data(self) -> Tensor:
         """The same memory, off the tape, and with a version of its own: changes through it are not noticed."""
-        return wrap(self.array, Storage())
+        capture = recorder()
+        if capture is not None:
+            capture.views(self)
+        storage = Storage()
+        storage.capture = self.storage.capture
+        return wrap(self.array, storage)
 
     @data.setter
     def data(self, value: Tensor) -> None:
@@ -289,7 +307,11 @@ class Tensor(TensorMethods):
             raise TypeError(f"data is {type(value).__name__}, expected a Tensor")
         if is_floating(value.dtype) != is_floating(self.dtype):
             raise RuntimeError(f"data is {value.dtype}, expected a type like the present one, {self.dtype}")
+        capture = recorder()
+        if capture is not None:
+            capture.refuse("data of a tensor is replaced; copy into it, with nnfast.no_grad(): x.copy_(value)")
         self.array = value.array
+        structure_changed()
 
     # ------------------------------------------------------------ values
 
@@ -454,10 +476,25 @@ def from_numpy(array: np.ndarray) -> Tensor:
     """
     if not isinstance(array, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
-    native = nnfast.dtypes.as_dtype(array.dtype.newbyteorder("="), "from_numpy")
-    if not array.dtype.isnative:
-        array = array.astype(native)
-    return wrap(ordered(array))
+    made = wrap(ordered(_native(array, "from_numpy")))
+    capture = recorder()
+    if capture is not None:
+        capture.constant(made.array, borrowed=made.array is array)
+    return made
+
+
+def _native(array: np.ndarray, who: str) -> np.ndarray:
+    native = nnfast.dtypes.as_dtype(array.dtype.newbyteorder("="), who)
+    return array if array.dtype.isnative else array.astype(native)
+
+
+def fresh(array: np.ndarray) -> Tensor:
+    """A tensor on an array that NumPy has just made for it, or on a copy in memory order."""
+    made = wrap(ordered(_native(array, "tensor")))
+    capture = recorder()
+    if capture is not None:
+        capture.constant(made.array)
+    return made
 
 
 def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -487,7 +524,7 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
         wanted = float32
     if array.dtype.kind not in "biuf":
         raise TypeError(f"tensor: data holds {array.dtype}, expected numbers")
-    made = from_numpy(array if wanted is None else array.astype(wanted))
+    made = fresh(array if wanted is None else array.astype(wanted, copy=False))
     return made.requires_grad_(requires_grad)
 
 

@@ -216,11 +216,11 @@ class TensorMethods:
 
     def all(self: Self) -> Tensor:
         """Whether all elements are true; forward only."""
-        return nnfast.from_numpy(np.asarray(self.read().all()))
+        return nnfast.tensor(self.read().all())
 
     def any(self: Self) -> Tensor:
         """Whether any element is true; forward only."""
-        return nnfast.from_numpy(np.asarray(self.read().any()))
+        return nnfast.tensor(self.read().any())
 
     # ------------------------------------------------------------ shapes
 

@@ -101,7 +101,11 @@ class Plan:
         self._memory: np.ndarray | None = None
         # Fields of the arguments that hold addresses in the arena or of an argument, and how far behind its begin.
         self._fields: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        self._settings: list[tuple[Node, slice]] = []
+        self._settings: dict[Callable[[], Mapping[str, Any]], dict[Node, list[slice]]] = {}
+        self._current: dict[Callable[[], Mapping[str, Any]], Mapping[str, Any]] = {}
+        for node in graph.nodes:
+            if node.settings is not None:
+                self._settings.setdefault(node.settings, {})[node] = []
         self.steps = self._assemble()
 
     # ------------------------------------------------------------ assembling
@@ -136,7 +140,7 @@ class Plan:
             numbers = slice(len(binding.layout.arrays), block.shape[1])
             for row in range(len(block)):
                 start = position + row * block.shape[1]
-                self._settings.append((node, slice(start + numbers.start, start + numbers.stop)))
+                self._settings[node.settings][node].append(slice(start + numbers.start, start + numbers.stop))
 
         def note(row: int, column: int, buffer: Buffer, offset: int) -> None:
             """Write an address down, or, if it moves, where it must be written."""
@@ -232,7 +236,7 @@ class Plan:
         else:
             array = self._inputs[buffer.argument] if buffer.kind == INPUT else buffer.array
             assert array is not None
-            memory = _bytes(array)[operand.offset : operand.offset + operand.nbytes]
+            return view_of(array, operand)
         return memory.view(operand.dtype).reshape(operand.shape)
 
     def attach(self, inputs: Sequence[np.ndarray]) -> None:
@@ -255,16 +259,16 @@ class Plan:
 
     def _refresh(self) -> None:
         """Fill in settings that changed since the last run, such as a momentum."""
-        current: dict[Any, Mapping[str, Any]] = {}
-        for node, numbers in self._settings:
-            attributes = current.get(node.settings)
-            if attributes is None:
-                assert node.settings is not None
-                attributes = current[node.settings] = node.settings()
-            if node.attributes != attributes:
+        for settings, nodes in self._settings.items():
+            attributes = settings()
+            if attributes == self._current.get(settings):
+                continue
+            self._current[settings] = attributes
+            for node, places in nodes.items():
                 node.attributes = dict(attributes)
-                binding = self.bindings[node]
-                self._arguments[numbers] = binding.layout.numbers(binding.sizes, attributes)
+                for place in places:
+                    binding = self.bindings[node]
+                    self._arguments[place] = binding.layout.numbers(binding.sizes, attributes)
 
     # ------------------------------------------------------------ running
 
@@ -308,6 +312,12 @@ class Plan:
                 if ended and wanted(node):
                     return node
         return None
+
+
+def view_of(array: np.ndarray, operand: Operand) -> np.ndarray:
+    """The array that an operand is if `array` is the memory of its buffer."""
+    memory = _bytes(array)[operand.offset : operand.offset + operand.nbytes]
+    return memory.view(operand.dtype).reshape(operand.shape)
 
 
 def _bytes(array: np.ndarray) -> np.ndarray:

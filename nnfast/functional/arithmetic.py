@@ -14,7 +14,7 @@ import numpy as np
 from nnfast.dispatch import apply
 from nnfast.dtypes import bool_, float32, is_floating
 from nnfast.tape import record
-from nnfast.tensor import Tensor, from_numpy
+from nnfast.tensor import Tensor, fresh
 
 from .cast import cast
 from .shape import expand
@@ -70,7 +70,7 @@ def _on_integers(name: str, function: Callable[[Any, Any], Any], a: Operand, b: 
     elif not isinstance(y, np.ndarray):
         y = np.asarray(y, np.result_type(x.dtype, np.int64) if x.dtype == bool_ else x.dtype)
     try:
-        return from_numpy(np.asarray(function(x, y)))
+        return fresh(np.asarray(function(x, y)))
     except ValueError:
         raise RuntimeError(f"{name}: shapes {list(x.shape)} and {list(y.shape)} do not broadcast") from None
 
@@ -203,7 +203,7 @@ def _divided_by_number(x: Tensor, number: float) -> Tensor:
     """Exact division: by a reciprocal only where that has no rounding error, which is for powers of two."""
     if number and math.isfinite(number) and math.frexp(number)[0] in (0.5, -0.5):
         return scaled(x, 1 / number)
-    divisor = from_numpy(np.full((), number, x.dtype))
+    divisor = fresh(np.full((), number, x.dtype))
     return div(x, divisor)
 
 
@@ -311,7 +311,7 @@ def abs(input: Tensor) -> Tensor:
     tensor([1., 2.])
     """
     if not input.is_floating_point():
-        return from_numpy(np.abs(input.read()))
+        return fresh(np.abs(input.read()))
     positive, negative = (
         apply("relu_forward", x=input),
         apply("relu_forward", x=apply("scale", x=input, alpha=-1.0, beta=0.0)),
@@ -352,7 +352,7 @@ def compare(symbol: str, a: Tensor, b: Operand) -> Any:
         return NotImplemented
     x, y = a.read(), b.read() if isinstance(b, Tensor) else b
     try:
-        return from_numpy(np.asarray(_COMPARISONS[symbol](x, y)))
+        return fresh(np.asarray(_COMPARISONS[symbol](x, y)))
     except ValueError:
         shape = list(typed(Any, y).shape)
         raise RuntimeError(f"{symbol}: shapes {list(a.shape)} and {shape} do not broadcast") from None
@@ -369,4 +369,4 @@ def logical_not(input: Tensor) -> Tensor:
     """
     if input.is_floating_point():
         raise TypeError(f"~: x is {input.dtype}, expected bool or integers")
-    return from_numpy(~input.read())
+    return fresh(~input.read())

@@ -8,7 +8,7 @@ import numpy as np
 
 from nnfast.dtypes import as_dtype, is_floating
 from nnfast.tape import record
-from nnfast.tensor import Tensor, check_device, ordered, wrap
+from nnfast.tensor import Tensor, check_device, fresh
 
 
 def cast(x: Tensor, dtype: np.dtype) -> Tensor:
@@ -28,7 +28,7 @@ def cast(x: Tensor, dtype: np.dtype) -> Tensor:
 
 
 def _converted(x: Tensor, dtype: np.dtype) -> Tensor:
-    return wrap(ordered(x.read().astype(dtype, order="K")))
+    return fresh(x.read().astype(dtype, order="K"))
 
 
 def conversion_target(args: tuple[Any, ...], dtype: Any, device: Any) -> np.dtype | None:

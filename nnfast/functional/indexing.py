@@ -13,7 +13,8 @@ import numpy as np
 
 from nnfast.dispatch import apply
 from nnfast.tape import record
-from nnfast.tensor import Tensor, from_numpy, ordered, recording, wrap
+from nnfast.tensor import Tensor, fresh, recording
+from nnfast.tracing import recorder
 
 from .arithmetic import add, sub
 from .cast import cast
@@ -71,13 +72,13 @@ def _advanced(parts: tuple[Any, ...]) -> bool:
 
 def _gather(x: Tensor, key: tuple[Any, ...]) -> Tensor:
     """``x[key]`` with index arrays: by NumPy, at once; its gradient adds up what was taken several times."""
-    y = wrap(ordered(np.asarray(x.read()[key])))
+    y = fresh(np.asarray(x.read()[key]))
     before, dtype = tuple(x.shape), x.dtype
 
     def gradient(dy: Tensor, needs: tuple[bool, ...]) -> tuple[Tensor]:
         dx = np.zeros(before, dtype)
         np.add.at(dx, key, dy.read())
-        return (from_numpy(dx),)
+        return (fresh(dx),)
 
     return record(y, "index", (x,), gradient)
 
@@ -158,7 +159,8 @@ def fill_(x: Tensor, value: float) -> Tensor:
     if x.is_floating_point():
         apply("fill", y=x, value=float(number))
     else:
-        copy_view(x, x.array, x, np.broadcast_to(np.asarray(number, x.dtype), x.shape))
+        source = fresh(np.asarray(number, x.dtype))
+        copy_view(x, x.array, source, np.broadcast_to(source.array, x.shape))
     return x
 
 
@@ -186,7 +188,7 @@ def _overwrite(x: Tensor, view: np.ndarray, source: Tensor, call: str) -> None:
             f"{list(source.shape)}"
         ) from None
     if np.may_share_memory(view, source.array):
-        source = from_numpy(source.read().copy())
+        source = copied(source, source.array)
         source_view = np.broadcast_to(source.array, view.shape)
     copy_view(x, view, source, source_view)
 
@@ -199,7 +201,7 @@ def set_index(x: Tensor, key: Any, value: Any) -> None:
     RuntimeError : a leaf that requires a gradient, or a value of another shape.
     NotImplementedError : gradients would have to be recorded.
     """
-    source = value if isinstance(value, Tensor) else from_numpy(np.asarray(value, x.dtype))
+    source = value if isinstance(value, Tensor) else fresh(np.array(value, x.dtype))
     check_changeable(x, "x[...] = value", source)
     parts = _parts(key)
     if not _advanced(parts):
@@ -216,6 +218,9 @@ def set_index(x: Tensor, key: Any, value: Any) -> None:
 
 def _scatter(x: Tensor, key: tuple[Any, ...], source: Tensor) -> None:
     """``x[key] = source`` with index arrays: by NumPy, at once."""
+    capture = recorder()
+    if capture is not None:
+        capture.changes(x)
     try:
         x.read()[key] = source.read()
     except ValueError as error:

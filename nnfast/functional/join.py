@@ -9,7 +9,7 @@ import numpy as np
 from nnfast.dispatch import allocate, filled
 from nnfast.functional.shape import copied, copy_view, dimension, index_basic, unsqueeze
 from nnfast.tape import record
-from nnfast.tensor import Tensor, ordered, wrap
+from nnfast.tensor import Tensor, fresh
 
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
@@ -195,4 +195,4 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
 
 
 def _constant(shape: tuple[int, ...], x: Tensor, value: float) -> Tensor:
-    return filled(shape, x.dtype, value) if x.is_floating_point() else wrap(ordered(np.full(shape, value, x.dtype)))
+    return filled(shape, x.dtype, value) if x.is_floating_point() else fresh(np.full(shape, value, x.dtype))

@@ -10,7 +10,7 @@ import numpy as np
 
 from nnfast.dtypes import as_dtype, int64
 from nnfast.tape import record
-from nnfast.tensor import Tensor, from_numpy, ordered, recording
+from nnfast.tensor import Tensor, fresh, ordered, recording
 
 from .arithmetic import scaled, square, sub
 from .arithmetic import sqrt as square_root
@@ -68,7 +68,7 @@ def sum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = 
 def _of_integers(function: Any, x: Tensor, dim: Dims, keepdim: bool) -> Tensor:
     """A sum of integers: by NumPy, at once."""
     summed = function(x.read(), axis=tuple(_dims(x, dim)), keepdims=keepdim, dtype=int64)
-    return from_numpy(np.asarray(summed))
+    return fresh(np.asarray(summed))
 
 
 def mean(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
@@ -132,13 +132,13 @@ def _extreme(name: str, x: Tensor, dim: int | None, keepdim: bool) -> Tensor | E
         raise RuntimeError(f"{name}(): Expected reduction dim to be specified for input.numel() == 0")
     values = x.read()
     if dim is None:
-        return from_numpy(np.asarray(getattr(values, name)()))
+        return fresh(np.asarray(getattr(values, name)()))
     axis = dimension(x, dim)
     indices = getattr(values, f"arg{name}")(axis=axis, keepdims=True)
     found = np.take_along_axis(values, indices, axis)
     if not keepdim:
         found, indices = found.squeeze(axis), indices.squeeze(axis)
-    return Extremes(from_numpy(ordered(found)), from_numpy(ordered(indices)))
+    return Extremes(fresh(ordered(found)), fresh(ordered(indices)))
 
 
 def max(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor | Extremes:
@@ -173,8 +173,8 @@ def _where_extreme(name: str, x: Tensor, dim: int | None, keepdim: bool) -> Tens
     values = x.read()
     if dim is None:
         flat = np.asarray(getattr(values, name)())  # in the order of the shape, whatever the memory order
-        return from_numpy(flat.reshape((1,) * x.ndim) if keepdim else flat)
-    return from_numpy(np.asarray(getattr(values, name)(axis=dimension(x, dim), keepdims=keepdim)))
+        return fresh(flat.reshape((1,) * x.ndim) if keepdim else flat)
+    return fresh(np.asarray(getattr(values, name)(axis=dimension(x, dim), keepdims=keepdim)))
 
 
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:

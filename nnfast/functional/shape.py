@@ -17,6 +17,7 @@ import numpy as np
 from nnfast.dispatch import allocate, apply, filled, reinterpret
 from nnfast.tape import record
 from nnfast.tensor import Tensor, in_order, wrap
+from nnfast.tracing import recorder
 
 from .broadcast import sum_to
 
@@ -35,31 +36,46 @@ def copy_view(target: Tensor, target_view: np.ndarray, source: Tensor, source_vi
     """
     if target_view.size == 0:
         return
-    if not target.is_floating_point():
-        copy_integers(target, target_view, source_view)
-        return
+    capture = recorder()
     size = target.dtype.itemsize
+    if not target.is_floating_point():
+        if capture is not None and capture.copies(target, target_view, source, source_view):
+            return
+        if capture is None or size % 4:
+            _copy_by_numpy(target, target_view, source, source_view)
+            return
+        size = 4  # kernels copy floats; to a plan integers are as many words of the length of one
     shape, x_strides, y_strides = _loops(source_view, target_view, size)
     apply(
         "copy_strided",
-        x=reinterpret(source, -1),
-        y=reinterpret(target, -1),
+        x=_elements(source, size),
+        y=_elements(target, size),
         shape=shape,
         x_strides=x_strides,
         y_strides=y_strides,
-        x_offset=_offset(source, source_view),
-        y_offset=_offset(target, target_view),
+        x_offset=_offset(source, source_view, size),
+        y_offset=_offset(target, target_view, size),
     )
 
 
-def copy_integers(target: Tensor, target_view: np.ndarray, source_view: np.ndarray) -> None:
-    """The same for integers and bools, which no kernel handles: by NumPy, at once."""
+def _copy_by_numpy(target: Tensor, target_view: np.ndarray, source: Tensor, source_view: np.ndarray) -> None:
+    """Copy integers and bools, which no kernel handles, at once."""
+    capture = recorder()
+    if capture is not None:
+        capture.changes(target)
+        capture.reads(source)
     np.copyto(target_view, source_view)
     target.storage.version += 1
 
 
-def _offset(x: Tensor, view: np.ndarray) -> int:
-    return (view.__array_interface__["data"][0] - x.array.__array_interface__["data"][0]) // x.dtype.itemsize
+def _elements(x: Tensor, size: int) -> Tensor:
+    """The memory of a tensor as one row of floats of so many bytes."""
+    flat = reinterpret(x, -1)
+    return flat if x.is_floating_point() else wrap(flat.array.view(f"f{size}"), x.storage)
+
+
+def _offset(x: Tensor, view: np.ndarray, size: int) -> int:
+    return (view.__array_interface__["data"][0] - x.array.__array_interface__["data"][0]) // size
 
 
 def _loops(x: np.ndarray, y: np.ndarray, itemsize: int) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
@@ -69,6 +85,8 @@ def _loops(x: np.ndarray, y: np.ndarray, itemsize: int) -> tuple[tuple[int, ...]
         for size, x_stride, y_stride in zip(x.shape, x.strides, y.strides, strict=True)
         if size != 1
     ]
+    if x.dtype.itemsize > itemsize:
+        loops.append((x.dtype.itemsize // itemsize, 1, 1))
     loops.sort(key=lambda loop: -abs(loop[2]))
     merged: list[tuple[int, int, int]] = []
     for size, x_stride, y_stride in loops:
@@ -86,7 +104,12 @@ def _loops(x: np.ndarray, y: np.ndarray, itemsize: int) -> tuple[tuple[int, ...]
 
 def _taken(x: Tensor, view: np.ndarray) -> Tensor:
     """The tensor that NumPy's `view` of x's array stands for: a view if it is in order, else a copy; off the tape."""
-    return wrap(view, x.storage) if in_order(view) else copied(x, view)
+    if not in_order(view):
+        return copied(x, view)
+    capture = recorder()
+    if capture is not None:
+        capture.views(x)
+    return wrap(view, x.storage)
 
 
 def copied(x: Tensor, view: np.ndarray) -> Tensor:

@@ -10,7 +10,7 @@ from nnfast.dtypes import float32, float64
 from nnfast.functional import conversion_target
 from nnfast.grad_mode import no_grad
 from nnfast.tensor import Tensor
-from nnfast.tracing import recorder
+from nnfast.tracing import Members, recorder, structure_changed
 
 from .parameter import Parameter
 
@@ -50,6 +50,19 @@ def _add_hook(hooks: dict[int, Any], hook: Any) -> RemovableHandle:
     return RemovableHandle(hooks, key)
 
 
+_ABSENT = object()
+
+
+def _check_kept(name: str, value: Tensor | None) -> None:
+    """See that a compiled function does not keep what it computed as a buffer, which would change in its first run."""
+    capture = recorder()
+    if capture is not None and value is not None and value.storage.capture is not None:
+        capture.refuse(
+            f"the buffer {name!r} is replaced by a tensor that the function computed, which only its plan knows; "
+            "change the buffer in place, e.g. by copy_()"
+        )
+
+
 class Module:
     """Base of all layers and models.
 
@@ -72,18 +85,14 @@ class Module:
     _parameters: dict[str, Parameter | None]
     _buffers: dict[str, Tensor | None]
     _modules: dict[str, Module | None]
+    _tables = ("_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks")
+    """Attributes that are dictionaries of what the module consists of."""
 
     def __init__(self) -> None:
-        for name, value in (
-            ("training", True),
-            ("_parameters", {}),
-            ("_buffers", {}),
-            ("_modules", {}),
-            ("_transient_buffers", set()),
-            ("_forward_hooks", {}),
-            ("_forward_pre_hooks", {}),
-        ):
-            object.__setattr__(self, name, value)
+        for table in self._tables:
+            object.__setattr__(self, table, Members())
+        object.__setattr__(self, "_transient_buffers", set())
+        object.__setattr__(self, "training", True)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the module's output; subclasses give this."""
@@ -149,9 +158,14 @@ class Module:
                 raise TypeError(
                     f"cannot assign '{type(value).__name__}' as buffer '{name}' (nnfast.Tensor or None expected)"
                 )
+            _check_kept(name, value)
             buffers[name] = value
-        else:
+        elif self.__dict__.get(name, _ABSENT) is not value:
+            capture = recorder()
+            if capture is not None and isinstance(value, bool):
+                capture.sets_mode(self, name)
             object.__setattr__(self, name, value)
+            structure_changed()
 
     def _forget(self, name: str, *others: dict[str, Any]) -> None:
         """Make room for a name; what replaces its like keeps the place in the order."""
@@ -159,6 +173,9 @@ class Module:
             table.pop(name, None)
 
     def __getattr__(self, name: str) -> Any:
+        capture = recorder()
+        if capture is not None:
+            capture.visits(self)
         for table in ("_parameters", "_buffers", "_modules"):
             found = self.__dict__.get(table, {})
             if name in found:
@@ -171,6 +188,7 @@ class Module:
                 del table[name]  # type: ignore[attr-defined]
                 return
         object.__delattr__(self, name)
+        structure_changed()
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *self._parameters, *self._buffers, *self._modules})
@@ -213,6 +231,7 @@ class Module:
             raise TypeError(
                 f"cannot assign '{type(tensor).__name__}' object to buffer '{name}' (nnfast.Tensor or None required)"
             )
+        _check_kept(name, tensor)
         self._buffers[name] = tensor
         (self._transient_buffers.discard if persistent else self._transient_buffers.add)(name)
 

@@ -48,14 +48,14 @@ class _BatchNorm(Module):
     @property
     def momentum(self) -> float | None:
         """How much of the running statistics is new in each step; None for a plain mean over all steps."""
-        return self._momentum
+        return None if self._cumulative else float(self.__dict__["_momentum_buffer"][0])
 
     @momentum.setter
     def momentum(self, value: float | None) -> None:
         # Kernels read the number from an array, so that it can change between runs of one plan.
+        self._cumulative = value is None
         if value is not None:
             self.__dict__.setdefault("_momentum_buffer", np.zeros(1, np.float64))[0] = value
-        self._momentum = value
 
     def reset_running_stats(self) -> None:
         """Set the running statistics to mean 0 and variance 1."""
@@ -79,7 +79,7 @@ class _BatchNorm(Module):
         update = self.training and self.track_running_stats
         if update and self.num_batches_tracked is not None:
             apply("increment", step=reinterpret(self.num_batches_tracked, 1))
-            if self._momentum is None:
+            if self._cumulative:
                 momentum = self._mean_momentum()
         batch_statistics = self.training or self.running_mean is None
         return functional.batch_norm(
@@ -99,13 +99,12 @@ class _BatchNorm(Module):
         capture = recorder()
         if capture is None:
             return np.array([1.0 / counted.item()])
-        return capture.feed(
-            (1,), np.float64, lambda: np.array([1.0 / (counted.item() + 1)])
-        )  # a plan counts in its run
+        more = capture.writes(counted)  # a plan counts in its run, which comes later
+        return capture.feed((1,), np.float64, lambda: np.array([1.0 / (counted.item() + more)]))
 
     def extra_repr(self) -> str:
         return (
-            f"{self.num_features}, eps={self.eps}, momentum={self._momentum}, affine={self.affine}, "
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
             f"track_running_stats={self.track_running_stats}"
         )
 

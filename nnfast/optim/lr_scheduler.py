@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial, wraps
 from typing import Any
 
+from nnfast.tensor import Tensor
 from nnfast.tracing import recorder
 
 from .optimizer import Optimizer
@@ -42,8 +43,11 @@ def _in_every_run(step: Callable[..., None]) -> Callable[..., None]:
         capture = recorder()
         if capture is None:
             step(self, *args)
-        else:
-            capture.calls(partial(step, self, *args))
+            return
+        for value in args:
+            if isinstance(value, Tensor):
+                value.read()  # refused, for a metric of this run comes too late
+        capture.calls(self.optimizer, partial(step, self, *args))
 
     return deferred
 

@@ -6,10 +6,8 @@ scheduler without being captured again.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,9 +17,19 @@ from nnfast.dispatch import apply, reinterpret
 from nnfast.dtypes import int64
 from nnfast.grad_mode import enable_grad, no_grad
 from nnfast.tensor import Tensor, from_numpy
-from nnfast.tracing import recorded_by, recorder
+from nnfast.tracing import Members, recorded_by, recorder
 
 State = dict[str, Any]
+
+
+class _States(Members):
+    """States by parameter, made when they are asked for; plans are told what is exchanged in them."""
+
+    __slots__ = ()
+
+    def __missing__(self, p: Tensor) -> State:
+        self[p] = made = Members()
+        return made
 
 
 class ParamGroup(dict):
@@ -33,6 +41,12 @@ class ParamGroup(dict):
         return self.__dict__.setdefault("_lr_buffer", np.zeros(1, np.float64))
 
     def __setitem__(self, key: str, value: Any) -> None:
+        capture = recorder()
+        if capture is not None:
+            capture.refuse(
+                f"the setting {key!r} of an optimizer is changed within the function, which would happen in its first "
+                "run only; change it outside, or by a scheduler"
+            )
         if key == "lr":
             value = check_lr(value)
             self.lr_buffer[0] = value
@@ -107,7 +121,7 @@ class Optimizer:
 
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
         self.defaults = defaults
-        self.state: defaultdict[Tensor, State] = defaultdict(dict)
+        self.state: dict[Tensor, State] = _States()
         self.param_groups: list[ParamGroup] = []
         if isinstance(params, Tensor):
             raise TypeError(
@@ -126,6 +140,10 @@ class Optimizer:
     def _kernel(self, group: Mapping[str, Any]) -> str:
         """The operation that makes a step with a group's settings."""
         raise NotImplementedError(f"{type(self).__name__} has no _kernel")
+
+    def _form(self, group: Mapping[str, Any]) -> Any:
+        """What of a group's settings decides over operation and operands; others are attributes."""
+        return self._kernel(group)
 
     def _arrays(self, p: Tensor, group: Mapping[str, Any], state: State) -> dict[str, Tensor | None]:
         """The operands of that operation that this optimizer alone has, out of (or into) the state of `p`."""
@@ -202,23 +220,53 @@ class Optimizer:
                 loss = closure()
         capture = recorder()
         if capture is not None:
-            capture.guard(lambda: [(self._kernel(group), *map(id, group["params"])) for group in self.param_groups])
-        with no_grad():
+            capture.updates(self, self._plan_settings, self._plan_state)
+            capture.undoes(self._remembered_state())
+        with no_grad(), nullcontext() if capture is None else capture.at("optimizer"):
             for group in self.param_groups:
-                with nullcontext() if capture is None else capture.settings(partial(self._attributes, group)):
-                    for p in group["params"]:
-                        if p.grad is not None:
-                            self._step_of(p, group)
+                for p in group["params"]:
+                    if p.grad is not None:
+                        self._step_of(p, group)
         return loss
 
     def _step_of(self, p: Tensor, group: ParamGroup) -> None:
+        capture = recorder()
         with recorded_by(None):  # state is made once, not in every run of a plan
             state = self._state_of(p, group)
             arrays = self._arrays(p, group, state)
             step = reinterpret(state["step"], 1)
+        if capture is not None:
+            for value in state.values():
+                capture.uses(value)
         apply("increment", step=step)
         shared = {"g": p.grad, "p": p, "lr": group.lr_buffer, "step": step}
-        apply(self._kernel(group), **shared, **arrays, **self._attributes(group))
+        with nullcontext() if capture is None else capture.settings(group, self._attributes):
+            apply(self._kernel(group), **shared, **arrays, **self._attributes(group))
+
+    def _plan_settings(self) -> Any:
+        """What must stay as it is for a plan to fit, apart from states; compared before every run."""
+        groups = self.param_groups
+        return [(id(group), self._form(group), list(map(id, group["params"]))) for group in groups]
+
+    def _plan_state(self) -> Any:
+        """Which tensors the state consists of."""
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        return [(name, id(value)) for p in parameters for name, value in self.state.get(p, {}).items()]
+
+    def _remembered_state(self) -> Callable[[], None]:
+        """What puts back the states as they are now, but for values that plans alone change."""
+        known = {p: (dict(state), state["step"].array.copy() if state else None) for p, state in self.state.items()}
+
+        def put_back() -> None:
+            for p in [p for p in self.state if p not in known]:
+                del self.state[p]
+            for p, (values, step) in known.items():
+                self.state[p].clear()
+                self.state[p].update(values)
+                if step is not None:
+                    values["step"].array[...] = step
+
+        return put_back
 
     def _state_of(self, p: Tensor, group: ParamGroup) -> State:
         state = self.state[p]
@@ -308,7 +356,7 @@ class Optimizer:
         if set(current) != set(state) or not state:
             self.state.pop(p, None)
             if state:
-                self.state[p] = state
+                self.state[p].update(state)
             return
         for name, value in state.items():
             current[name].copy_(value)

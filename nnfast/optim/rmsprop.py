@@ -86,6 +86,9 @@ class RMSprop(Optimizer):
     def _kernel(self, group: Mapping[str, Any]) -> str:
         return "rmsprop_step"
 
+    def _form(self, group: Mapping[str, Any]) -> Any:
+        return "rmsprop_step", group["momentum"] > 0, bool(group["centered"])
+
     def _arrays(self, p: Tensor, group: Mapping[str, Any], state: State) -> dict[str, Tensor | None]:
         for name, value in self._initial_state(p, group).items():
             state.setdefault(name, value)  # momentum or centering was turned on after the first step

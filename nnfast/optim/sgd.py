@@ -84,6 +84,9 @@ class SGD(Optimizer):
     def _kernel(self, group: Mapping[str, Any]) -> str:
         return "sgd_step"
 
+    def _form(self, group: Mapping[str, Any]) -> Any:
+        return "sgd_step", bool(group["momentum"])
+
     def _arrays(self, p: Tensor, group: Mapping[str, Any], state: State) -> dict[str, Tensor | None]:
         if not group["momentum"]:
             return {"momentum_buffer": None}
