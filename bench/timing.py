@@ -22,11 +22,12 @@ class Turn:
 
     seconds: list[float]
     waited: float
+    tolerated: float = WAITED
 
     @property
     def disturbed(self) -> bool:
         """Whether other processes took cores: libraries suffer from that very differently."""
-        return self.waited > WAITED
+        return self.waited > self.tolerated
 
 
 def seconds_waited() -> float:
