@@ -178,6 +178,9 @@ FUSED: dict[str, tuple[_Window, int, frozenset[str]]] = {
     "deep relu": (_Window(1, (6, 7), 48, 66, (3, 3), padding=(1, 1), large=True), RELU, ALL),
     "wide relu6": (_Window(2, (29, 31), 16, 48, (3, 3), padding=(1, 1), large=True), RELU6, ALL),
     "many channels relu": (_Window(1, (5, 6), 193, 200, (3, 3), padding=(1, 1), bias=False, large=True), RELU, ALL),
+    "deeper than a part of a panel relu6": (
+        _Window(1, (4, 5), 231, 230, (3, 3), padding=(1, 1), large=True), RELU6, ALL),
+    "1x1 more blocks than tasks relu": (_Window(1, (130, 1025), 1, 2, (1, 1), large=True), RELU, ALL),
     "many tiles relu6": (_Window(2, (43, 49), 17, 33, (3, 3), padding=(1, 1), large=True), RELU6, ALL),
 }  # fmt: skip
 

@@ -100,46 +100,91 @@ def _reach(s: Sizes, axis: int, taps: int) -> int:
     return (stride - 1 + padding) // stride - blocks(padding - dilation * (taps - 1), stride)
 
 
-def _phase_block(s: Sizes) -> tuple[int, int]:
-    width = (s.PW + _reach(s, 1, s.S)) * s.K
-    return image_block(s.N, s.PH, s.PW, 1024, lambda rows: (rows + _reach(s, 0, s.R)) * width)
+def _phases(most: Callable[[Sizes], int]) -> Rule:
+    """A block of at most so many pixels is BAND rows of every phase of IMAGES images.
+
+    It sees (HP, WP) padded pixels of dy of each.
+    """
+
+    def block(s: Sizes) -> tuple[int, int]:
+        width = (s.PW + _reach(s, 1, s.S)) * s.K
+        return image_block(s.N, s.PH, s.PW, most(s), lambda rows: (rows + _reach(s, 0, s.R)) * width)
+
+    return {
+        # The pixels of dx fall into stride x stride phases that meet different taps, each PH x PW pixels at most.
+        "PH": lambda s: blocks(s.H, s.stride[0]),
+        "PW": lambda s: blocks(s.W, s.stride[1]),
+        "IMAGES": lambda s: block(s)[0],
+        "BAND": lambda s: block(s)[1],
+        "BANDS": lambda s: blocks(s.PH, s.BAND),
+        "HP": lambda s: s.BAND + _reach(s, 0, s.R),
+        "WP": lambda s: s.PW + _reach(s, 1, s.S),
+        "BLOCKS": lambda s: blocks(s.N, s.IMAGES) * s.BANDS,
+    }
 
 
-_PHASES: Rule = {
-    # The pixels of dx fall into stride x stride phases that meet different taps, each PH x PW pixels at most.
-    "PH": lambda s: blocks(s.H, s.stride[0]),
-    "PW": lambda s: blocks(s.W, s.stride[1]),
-    "IMAGES": lambda s: _phase_block(s)[0],
-    "BAND": lambda s: _phase_block(s)[1],
-    "BANDS": lambda s: blocks(s.PH, s.BAND),
-    "HP": lambda s: s.BAND + _reach(s, 0, s.R),
-    "WP": lambda s: s.PW + _reach(s, 1, s.S),
-    "BLOCKS": lambda s: blocks(s.N, s.IMAGES) * s.BANDS,
-}
-"""A block is BAND rows of every phase of IMAGES images; it sees (HP, WP) padded pixels of dy of each."""
+FINISHED = 1 << 15
+"""Elements, at most, of the pixels of a block of a fused convolution: L2 holds what it reads and the next one, too."""
+CORRELATED = 3 << 12
+"""The same for a weight gradient: about what L1 holds."""
+LEAST = 64
+"""Pixels of a block for which the weights are worth reading again."""
+TASKS = 128
+"""The most tasks of a fused convolution, each with sums of its own over a run of blocks."""
+
+
+def _pixels(
+    prefix: str, size: int, elements: Callable[[Sizes], int], most: Callable[[Sizes], int] = lambda s: 1024
+) -> Callable[[Sizes], int]:
+    """The most pixels of a block: fewer of a fused convolution, whose pixels have so many elements."""
+    if not prefix:
+        return most
+    return lambda s: min(most(s), max(LEAST, size // max(1, elements(s))))
+
 
 # ---------------------------------------------------------------- direct
 
 
-def direct_forward(prefix: str = "", workspace: str = "", *rest: tuple[str, Any]) -> Algorithm:
+def _tasks(prefix: str) -> Callable[[Sizes], int]:
+    """Each block is a task of a plain convolution."""
+    return lambda s: min(s.BLOCKS, TASKS) if prefix else s.BLOCKS
+
+
+def direct_forward(
+    prefix: str = "", workspace: str = "", scratch: str = "", *rest: tuple[str, Any]
+) -> Algorithm:  # fmt: skip
     """Multiplies ROWS of a block of padded images with panels of weights."""
     return algorithm(
         (f"{prefix}direct_conv2d_forward_pack", lambda s: blocks(s.K, PACKED)),
-        (f"{prefix}direct_conv2d_forward", lambda s: s.BLOCKS), *rest,
-        derive={**windows(lambda s: 1024), "DEPTH": lambda s: s.TAPS * s.CG, "PANELS": lambda s: blocks(s.KG, PANEL)},
+        (f"{prefix}direct_conv2d_forward", lambda s: s.TASKS), *rest,
+        derive={
+            **windows(_pixels(prefix, FINISHED, lambda s: max(s.C, s.K))),
+            "TASKS": _tasks(prefix),
+            "DEPTH": lambda s: s.TAPS * s.CG,
+            "PANELS": lambda s: blocks(s.KG, PANEL),
+        },
         workspace=f"packed: GROUPS PANELS DEPTH {PANEL}{workspace}",
-        scratch="staged: IMAGES HP WP C; places(int64): 2 IMAGES BAND OW; shifts(int64): TAPS", backends=("numba",),
+        scratch=f"staged: IMAGES HP WP C; places(int64): 2 IMAGES BAND OW; shifts(int64): TAPS{scratch}",
+        backends=("numba",),
     )  # fmt: skip
 
 
-def direct_backward_data(prefix: str = "", workspace: str = "", *rest: tuple[str, Any]) -> Algorithm:
+def direct_backward_data(
+    prefix: str = "", workspace: str = "", scratch: str = "", *rest: tuple[str, Any]
+) -> Algorithm:  # fmt: skip
     """The same with dy as the image, phase by phase of the stride."""
     return algorithm(
         (f"{prefix}direct_conv2d_backward_data_pack", lambda s: blocks(s.K, PACKED)),
-        (f"{prefix}direct_conv2d_backward_data", lambda s: s.BLOCKS), *rest,
-        derive={**_PHASES, "DEPTH": lambda s: s.TAPS * s.KG, "PANELS": lambda s: blocks(s.CG, PANEL)},
+        (f"{prefix}direct_conv2d_backward_data", lambda s: s.TASKS), *rest,
+        derive={
+            **_phases(_pixels(prefix, FINISHED, lambda s: max(s.C * s.stride[0] * s.stride[1], s.K))),
+            "TASKS": _tasks(prefix),
+            "DEPTH": lambda s: s.TAPS * s.KG,
+            "PANELS": lambda s: blocks(s.CG, PANEL),
+        },
         workspace=f"packed: GROUPS PANELS DEPTH {PANEL}{workspace}",
-        scratch="staged: IMAGES HP WP K; places(int64): 2 IMAGES BAND PW; shifts(int64): TAPS", backends=("numba",),
+        scratch=f"staged: IMAGES HP WP K; places(int64): 2 IMAGES BAND PW; shifts(int64): TAPS{scratch}",
+        backends=("numba",),
     )  # fmt: skip
 
 
@@ -149,7 +194,7 @@ def direct_backward_weight(prefix: str = "", scratch: str = "") -> Algorithm:
         (f"{prefix}direct_conv2d_backward_weight", lambda s: s.PARTS * s.SPLIT),
         (f"{prefix}direct_conv2d_backward_weight_reduce", lambda s: blocks(s.K, PACKED)),
         derive={
-            **windows(lambda s: 512 if s.C <= 16 else 256),
+            **windows(_pixels(prefix, CORRELATED, lambda s: max(s.C, s.K), lambda s: 512 if s.C <= 16 else 256)),
             "DEPTH": lambda s: s.TAPS * s.CG,
             "PANELS": lambda s: blocks(s.KG, PANEL),
             # A task's sums stay in L2: it has some panels only if all are too many. Blocks are shared out as well.

@@ -35,6 +35,7 @@ NO_ACTIVATION, RELU, RELU6 = 0, 1, 2
 
 _NUMBA = {"backends": ("numba",)}
 _SUMS = "; task_sums(double): BLOCKS 2 E"
+_TASK_SUMS = "; task_sums(double): TASKS 2 E"
 _LOAD = "scale: P; shift: P"
 _GRADIENT = "z: NZ OH OW K; slope: G; factor: G; offset: G"
 
@@ -89,7 +90,8 @@ FUSED: tuple[Operation, ...] = (
         either={"B": (0, "K"), "P": (0, "C"), "E": (0, "K")}, derive={**CONVOLVED, **GROUPED},
         candidates=partial(candidates, few=narrow.forward_suits, many=winograd.wide), flops=flops,
         algorithms={
-            "direct": direct_forward("fused_", _SUMS, ("fused_direct_conv2d_forward_sums", lambda s: 1)),
+            "direct": direct_forward(
+                "fused_", _TASK_SUMS, "; moments: 2 E", ("fused_direct_conv2d_forward_sums", lambda s: 1)),
             "narrow": narrow.forward("fused_", _SUMS, ("fused_narrow_conv2d_forward_sums", lambda s: 1)),
             "winograd": winograd.forward("fused_", _SUMS, ("fused_winograd_conv2d_forward_sums", lambda s: 1)),
             "wide_winograd": winograd.wide_forward(
@@ -107,7 +109,8 @@ FUSED: tuple[Operation, ...] = (
         derive={**INPUT_SIZE, **GROUPED, "C": lambda s: s.CG * s.groups},
         candidates=partial(candidates, many=winograd.wide), flops=flops,
         algorithms={
-            "direct": direct_backward_data("fused_", _SUMS, ("fused_direct_conv2d_backward_data_sums", lambda s: 1)),
+            "direct": direct_backward_data(
+                "fused_", _TASK_SUMS, "; moments: 2 E", ("fused_direct_conv2d_backward_data_sums", lambda s: 1)),
             "winograd": winograd.backward_data(
                 "fused_", _SUMS, ("fused_winograd_conv2d_backward_data_sums", lambda s: 1)),
             "wide_winograd": winograd.wide_backward_data(

@@ -9,7 +9,8 @@ from __future__ import annotations
 from ..blocking import PACKED, PANEL
 from .compiler import inline, kernel
 from .exponential import ZERO
-from .fusion import finish_forward, finish_gradient, load_gradients, load_pixels
+from .finishing import add_block
+from .fusion import load_gradients, load_pixels
 from .memory import at, at_most, copy, doubles, fill, number, streams
 from .simd import LINE
 from .tiles import ACCUMULATE, ADD_BIAS, ASK_LATER, STORE
@@ -57,7 +58,7 @@ def stage_gradient_row(dy, z, inside, target, start, count, size, channels, G, s
 
 
 @inline
-def multiply_windows(m, n, windows, packed, depth, rows, mode, around, bias, later):  # type: ignore[no-untyped-def]
+def multiply_windows(asks, m, n, windows, packed, depth, rows, store, bias, epilogue, later):  # type: ignore[no-untyped-def]
     """`window_gemm` over as many runs at a time as leave their part of a panel in the second cache."""
     several = DEEP // windows.length if 0 < windows.length < DEEP else 1
     first = 0
@@ -65,8 +66,9 @@ def multiply_windows(m, n, windows, packed, depth, rows, mode, around, bias, lat
         runs = at_most(windows.runs - first, several)
         part = Windows(windows.a, windows.places, windows.step, runs, at(windows.shifts, first), windows.length)
         panels = Panels(at(packed, first * windows.length * PANEL), depth * PANEL, PANEL)
-        store = Store(mode if first == 0 else ACCUMULATE, around if runs == windows.runs else 0)
-        window_gemm(ASK_LATER, m, n, part, panels, rows, store, bias, later)
+        part_store = Store(store.mode if first == 0 else ACCUMULATE, store.streams if runs == windows.runs else 0,
+                           store.finishes if first + runs == windows.runs else 0)  # fmt: skip
+        window_gemm(asks, m, n, part, panels, rows, part_store, bias, epilogue, later)
         first += several
 
 
@@ -141,13 +143,18 @@ def stage_windows(  # type: ignore[no-untyped-def]
 
 @inline
 def convolve(  # type: ignore[no-untyped-def]
-    x, b, packed, staged, places, shifts, y, stride, padding, dilation, N, H, W, C, K, R, S, CG, KG, B, OH, OW, GROUPS,
-    PANELS, DEPTH, IMAGES, BAND, BANDS, HP, WP, P, scale, shift, activation, E, centre, task_sums, begin, end,
+    asks, x, b, packed, staged, places, shifts, y, stride, padding, dilation, N, H, W, C, K, R, S, CG, KG, B, OH, OW,
+    GROUPS, PANELS, DEPTH, IMAGES, BAND, BANDS, HP, WP, P, scale, shift, activation, epilogue, E, sums, total,
+    begin, end,
 ):  # fmt: skip
-    """Forward convolution of blocks `begin` to `end`, with what `fused.py` declares on load and store."""
-    at_c, around = IMAGES * BAND * OW, streams(y, N * OH * OW * K, K) if GROUPS == 1 and E == 0 else 0
-    for task in range(begin, end):
-        first, top = task // BANDS * IMAGES, task % BANDS * BAND
+    """Forward convolution of blocks `begin` to `end`, with what `fused.py` declares on load and store.
+
+    Its sums over a block, there are 2 E of them, are added to `total`.
+    """
+    at_c, around = IMAGES * BAND * OW, streams(y, N * OH * OW * K, K) if GROUPS == 1 else 0
+    store = Store(ADD_BIAS if B > 0 else STORE, around, E)
+    for block in range(begin, end):
+        first, top = block // BANDS * IMAGES, block % BANDS * BAND
         images, rows = at_most(IMAGES, N - first), at_most(BAND, OH - top)
         down, across = stride
         if padding[0] == 0 and padding[1] == 0 and P == 0 and activation == 0:
@@ -163,20 +170,22 @@ def convolve(  # type: ignore[no-untyped-def]
         pixels = number(0)
         for image in range(images):
             for row in range(rows):
-                start = image * image_step + row * down * pitch
+                from_a = image * image_step + row * down * pitch
                 for ow in range(OW):
-                    a_places[pixels] = start + ow * across * C
+                    a_places[pixels] = from_a + ow * across * C
                     c_places[pixels] = pixels * K
                     pixels += 1
-        result = at(y, (first * OH + top) * OW * K)
+        start = (first * OH + top) * OW * K
+        result = at(y, start)
         following = (first + images) * H * W if top + rows == OH else (first * H + (top + rows) * stride[0]) * W
-        later = Later(at(x, following * C), images * rows * stride[0] * W * C // LINE, at(x, 0), 0)
+        later = Later(at(x, following * C), images * rows * stride[0] * W * C // LINE, a, 0, a, 0, 1)
         for g in range(GROUPS):
             multiply_windows(
-                pixels, KG, Windows(at(a, g * CG), a_places, 1, runs, at(shifts, 0), length),
-                at(packed, g * PANELS * DEPTH * PANEL), DEPTH, Rows(at(result, g * KG), c_places, PANEL),
-                ADD_BIAS if B > 0 else STORE, around, at(b, g * KG), later)  # fmt: skip
-        finish_forward(result, pixels, K, E, centre, at(task_sums, task * 2 * E))
+                asks, pixels, KG, Windows(at(a, g * CG), a_places, 1, runs, at(shifts, 0), length),
+                at(packed, g * PANELS * DEPTH * PANEL), DEPTH,
+                Rows(at(result, g * KG), c_places, PANEL, start, g * KG), store, at(b, g * KG), epilogue,
+                later)  # fmt: skip
+        add_block(sums, total, E)
 
 
 @kernel
@@ -191,9 +200,10 @@ def direct_conv2d_forward(  # type: ignore[no-untyped-def]
     PANELS, DEPTH, IMAGES, BAND, BANDS, HP, WP, begin, end,
 ):  # fmt: skip
     """A task computes BAND output rows of IMAGES images."""
-    convolve(x, b, packed, staged, places, shifts, y, stride, padding, dilation, N, H, W, C, K, R, S, CG, KG, B, OH, OW,
-             GROUPS, PANELS, DEPTH, IMAGES, BAND, BANDS, HP, WP, 0, at(b, 0), at(b, 0), 0, 0, at(b, 0), doubles(1),
-             begin, end)  # fmt: skip
+    none = at(b, 0)
+    convolve(ASK_LATER, x, b, packed, staged, places, shifts, y, stride, padding, dilation, N, H, W, C, K, R, S, CG, KG,
+             B, OH, OW, GROUPS, PANELS, DEPTH, IMAGES, BAND, BANDS, HP, WP, 0, none, none, 0, (), 0,
+             none, doubles(1), begin, end)  # fmt: skip
 
 
 # ---------------------------------------------------------------- data gradient
@@ -271,16 +281,19 @@ def _phase_places(places, at_c, images, count, wide, a_image, a_row, K, c_image,
 
 @inline
 def convolve_back(  # type: ignore[no-untyped-def]
-    dy, packed, staged, places, shifts, dx, stride, padding, dilation, N, H, W, C, OH, OW, K, R, S, CG, KG, GROUPS,
-    TAPS, PANELS, PH, PW, IMAGES, BAND, BANDS, HP, WP, z, G, slope, factor, offset, x, P, scale, shift, activation, E,
-    centre, task_sums, begin, end,
+    asks, dy, packed, staged, places, shifts, dx, stride, padding, dilation, N, H, W, C, OH, OW, K, R, S, CG, KG,
+    GROUPS, TAPS, PANELS, PH, PW, IMAGES, BAND, BANDS, HP, WP, z, G, slope, factor, offset, x, finishes, epilogue, E,
+    sums, total, begin, end,
 ):  # fmt: skip
-    """Data gradient of blocks `begin` to `end`, with what `fused.py` declares on load and store."""
+    """Data gradient of blocks `begin` to `end`, with what `fused.py` declares on load and store; see `convolve`.
+
+    If it `finishes`, the epilogue is applied, for which x is needed.
+    """
     low_h, low_w = _lowest(padding[0], R, stride[0], dilation[0]), _lowest(padding[1], S, stride[1], dilation[1])
     in_place = G == 0 and low_h == 0 and low_w == 0 and HP == BAND and WP == PW and PH <= OH and PW <= OW
-    around = streams(dx, N * H * W * C, C) if GROUPS == 1 and E == 0 and activation == 0 else 0
-    for task in range(begin, end):
-        first, top = task // BANDS * IMAGES, task % BANDS * BAND
+    store = Store(STORE, streams(dx, N * H * W * C, C) if GROUPS == 1 else 0, finishes)
+    for block in range(begin, end):
+        first, top = block // BANDS * IMAGES, block % BANDS * BAND
         images, rows = at_most(IMAGES, N - first), at_most(BAND, PH - top)
         a, pitch, image_step = at(dy, (first * OH + top) * OW * K), OW * K, OH * OW * K
         if not in_place:
@@ -292,9 +305,15 @@ def convolve_back(  # type: ignore[no-untyped-def]
                     target = at(staged, (image * HP + row) * pitch)
                     stage_gradient_row(at(dy, start), at(z, start), 0 <= oh < OH, target, low_w, WP, OW, K, G,
                                        slope, factor, offset)  # fmt: skip
-        result = at(dx, (first * H + top * stride[0]) * W * C)
-        following = (first + images) * OH * OW if top + rows == PH else (first * OH + top + rows) * OW
-        later = Later(at(dy, following * K), images * rows * OW * K // LINE, at(dy, 0), 0)
+        start = (first * H + top * stride[0]) * W * C
+        pixels_of_x = ((images - 1) * H + at_most(rows * stride[0], H - top * stride[0])) * W
+        if top + rows == PH:
+            following, next_start = (first + images) * OH * OW, (first + images) * H * W * C
+        else:
+            following, next_start = (first * OH + top + rows) * OW, (first * H + (top + rows) * stride[0]) * W * C
+        lines = images * rows * OW * K // LINE
+        later = Later(at(x, next_start), pixels_of_x * C // LINE if finishes > 0 else 0, at(dy, following * K), lines,
+                      at(z, following * K), lines if G > 0 else 0, 1)  # fmt: skip
         done = 0
         for phase in range(stride[0] * stride[1]):
             down, across = phase // stride[1], phase % stride[1]
@@ -303,20 +322,19 @@ def convolve_back(  # type: ignore[no-untyped-def]
             runs, taps = _phase_shifts(at(shifts, 0), down + padding[0], across + padding[1], low_h, low_w, R, S, K,
                                        GROUPS, pitch, stride, dilation)  # fmt: skip
             if count > 0 and wide > 0:
-                target = at(result, (down * W + across) * C)
+                phase_start = start + (down * W + across) * C
+                target = at(dx, phase_start)
                 pixels = _phase_places(places, IMAGES * BAND * PW, images, count, wide, image_step, pitch, K, H * W * C,
                                        stride[0] * W * C, stride[1] * C)  # fmt: skip
                 for g in range(GROUPS):
-                    start = (g * PANELS * TAPS + done) * KG * PANEL
+                    from_row = (g * PANELS * TAPS + done) * KG
                     multiply_windows(
-                        pixels, CG, Windows(at(a, g * KG), at(places, 0), 1, runs, at(shifts, 0), taps * KG),
-                        at(packed, start), TAPS * KG,
-                        Rows(at(target, g * CG), at(places, IMAGES * BAND * PW), PANEL), STORE, around, scale,
-                        later)  # fmt: skip
+                        asks, pixels, CG, Windows(at(a, g * KG), at(places, 0), 1, runs, at(shifts, 0), taps * KG),
+                        at(packed, from_row * PANEL), TAPS * KG,
+                        Rows(at(target, g * CG), at(places, IMAGES * BAND * PW), PANEL, phase_start, g * CG), store,
+                        target, epilogue, later)  # fmt: skip
             done += runs * taps
-        pixels = ((images - 1) * H + at_most(rows * stride[0], H - top * stride[0])) * W
-        finish_gradient(result, at(x, (first * H + top * stride[0]) * W * C), pixels, C, P, scale, shift, activation, E,
-                        centre, at(task_sums, task * 2 * E))  # fmt: skip
+        add_block(sums, total, E)
 
 
 @kernel
@@ -334,6 +352,6 @@ def direct_conv2d_backward_data(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """A task computes BAND rows of every phase of IMAGES images: pixels of dx that meet the same taps."""
     none = at(dy, 0)
-    convolve_back(dy, packed, staged, places, shifts, dx, stride, padding, dilation, N, H, W, C, OH, OW, K, R, S, CG,
-                  KG, GROUPS, TAPS, PANELS, PH, PW, IMAGES, BAND, BANDS, HP, WP, none, 0, none, none, none, none, 0,
-                  none, none, 0, 0, none, doubles(1), begin, end)  # fmt: skip
+    convolve_back(ASK_LATER, dy, packed, staged, places, shifts, dx, stride, padding, dilation, N, H, W, C, OH, OW, K,
+                  R, S, CG, KG, GROUPS, TAPS, PANELS, PH, PW, IMAGES, BAND, BANDS, HP, WP, none, 0, none, none, none,
+                  none, 0, (), 0, none, doubles(1), begin, end)  # fmt: skip

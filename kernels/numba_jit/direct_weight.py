@@ -20,9 +20,9 @@ from .window_gemm import Later, Panels, Rows, Store, Windows, few_rows, few_rows
 
 @inline
 def correlate(  # type: ignore[no-untyped-def]
-    x, dy, staged, gradients, places, shifts, partial, stride, padding, dilation, N, H, W, C, OH, OW, K, R, S, CG, KG,
-    GROUPS, PANELS, DEPTH, IMAGES, BAND, BANDS, BLOCKS, HP, WP, PARTS, SPLIT, P, scale, shift, activation, z, G, slope,
-    factor, offset, begin, end,
+    asks, x, dy, staged, gradients, places, shifts, partial, stride, padding, dilation, N, H, W, C, OH, OW, K, R, S, CG,
+    KG, GROUPS, PANELS, DEPTH, IMAGES, BAND, BANDS, BLOCKS, HP, WP, PARTS, SPLIT, P, scale, shift, activation, z, G,
+    slope, factor, offset, begin, end,
 ):  # fmt: skip
     """Weight gradient of tasks `begin` to `end`, with what `fused.py` declares on load."""
     row_places, c_places, row_shifts = at(places, 0), at(places, DEPTH), at(shifts, 0)
@@ -71,17 +71,18 @@ def correlate(  # type: ignore[no-untyped-def]
                 load_gradients(gradient, at(z, start_pixel * K), gradients, pixels, K, slope, factor, offset)
                 gradient = gradients
             next_image = (first + images) * H * W if top + rows == OH else (first * H + (top + rows) * stride[0]) * W
-            later = Later(at(dy, (start_pixel + pixels) * K), pixels * K // LINE,
-                          at(x, next_image * C), images * rows * stride[0] * W * C // LINE)  # fmt: skip
+            next_pixel, lines = (start_pixel + pixels) * K, pixels * K // LINE
+            later = Later(at(dy, next_pixel), lines, at(x, next_image * C), images * rows * stride[0] * W * C // LINE,
+                          at(z, next_pixel), lines if G > 0 else 0, 1)  # fmt: skip
             for g in range(GROUPS):
                 windows = Windows(at(a, g * CG), row_places, across * C, runs, row_shifts, length)
                 panels = Panels(at(gradient, g * KG + low * PANEL), PANEL, K)
-                result = Rows(at(total, g * PANELS * DEPTH * PANEL), c_places, DEPTH * PANEL)
-                store = Store(ACCUMULATE if block > start else STORE, 0)
+                result = Rows(at(total, g * PANELS * DEPTH * PANEL), c_places, DEPTH * PANEL, 0, 0)
+                store = Store(ACCUMULATE if block > start else STORE, 0, 0)
                 if few_rows(DEPTH, columns, windows):
                     few_rows_gemm(DEPTH, columns, windows, panels, result, store, a, later)
                 else:
-                    window_gemm(ASK_ALL, DEPTH, columns, windows, panels, result, store, a, later)
+                    window_gemm(asks, DEPTH, columns, windows, panels, result, store, a, (), later)
 
 
 @inline
@@ -106,9 +107,9 @@ def direct_conv2d_backward_weight(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """A task sums some panels of output channels over one run of blocks."""
     none = at(x, 0)
-    correlate(x, dy, staged, none, places, shifts, partial, stride, padding, dilation, N, H, W, C, OH, OW, K, R, S, CG,
-              KG, GROUPS, PANELS, DEPTH, IMAGES, BAND, BANDS, BLOCKS, HP, WP, PARTS, SPLIT, 0, none, none, 0, none, 0,
-              none, none, none, begin, end)  # fmt: skip
+    correlate(ASK_ALL, x, dy, staged, none, places, shifts, partial, stride, padding, dilation, N, H, W, C, OH, OW, K,
+              R, S, CG, KG, GROUPS, PANELS, DEPTH, IMAGES, BAND, BANDS, BLOCKS, HP, WP, PARTS, SPLIT, 0, none, none, 0,
+              none, 0, none, none, none, begin, end)  # fmt: skip
 
 
 @kernel

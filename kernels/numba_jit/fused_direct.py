@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from ..fused import NO_ACTIVATION
 from .compiler import kernel
 from .direct import convolve, convolve_back, pack_backward_data, pack_forward
 from .direct_weight import correlate, reduce_parts
+from .exponential import ZERO
+from .finishing import Masking, Moments
 from .fusion import add_tasks
 from .memory import at, fill
+from .tiles import ASK_ALL_TWO, ASK_TWO_LATER
 
 
 @kernel
@@ -17,20 +21,26 @@ def fused_direct_conv2d_forward_pack(w, packed, K, KG, DEPTH, PANELS, begin, end
 
 @kernel
 def fused_direct_conv2d_forward(  # type: ignore[no-untyped-def]
-    x, b, packed, staged, places, shifts, y, stride, padding, dilation, N, H, W, C, K, R, S, CG, KG, B, OH, OW, GROUPS,
-    PANELS, DEPTH, IMAGES, BAND, BANDS, HP, WP, P, scale, shift, activation, E, centre, task_sums, begin, end,
+    x, b, packed, staged, places, shifts, moments, y, stride, padding, dilation, N, H, W, C, K, R, S, CG, KG, B, OH, OW,
+    GROUPS, PANELS, DEPTH, IMAGES, BAND, BANDS, BLOCKS, TASKS, HP, WP, P, scale, shift, activation, E, centre,
+    task_sums, begin, end,
 ):  # fmt: skip
-    """As the plain kernel; images are activated while they are copied, sums taken while the block is in cache."""
-    fill(at(task_sums, begin * 2 * E), 0.0, (end - begin) * 2 * E)
-    convolve(x, b, packed, staged, places, shifts, y, stride, padding, dilation, N, H, W, C, K, R, S, CG, KG, B, OH, OW,
-             GROUPS, PANELS, DEPTH, IMAGES, BAND, BANDS, HP, WP, P, at(scale, 0), at(shift, 0), activation, E,
-             at(centre, 0), at(task_sums, 0), begin, end)  # fmt: skip
+    """A task has a run of blocks; images are activated while they are copied, sums taken of results in registers."""
+    sums = at(moments, 0)
+    fill(sums, ZERO, 2 * E)
+    for task in range(begin, end):
+        total = at(task_sums, task * 2 * E)
+        fill(total, 0.0, 2 * E)
+        convolve(ASK_TWO_LATER, x, b, packed, staged, places, shifts, y, stride, padding, dilation, N, H, W, C, K, R, S,
+                 CG, KG, B, OH, OW, GROUPS, PANELS, DEPTH, IMAGES, BAND, BANDS, HP, WP, P, at(scale, 0), at(shift, 0),
+                 activation, Moments(at(centre, 0), sums, E), E, sums, total, task * BLOCKS // TASKS,
+                 (task + 1) * BLOCKS // TASKS)  # fmt: skip
 
 
 @kernel
-def fused_direct_conv2d_forward_sums(task_sums, sums, BLOCKS, E, begin, end):  # type: ignore[no-untyped-def]
-    """One task adds the sums of all blocks in order."""
-    add_tasks(at(task_sums, 0), at(sums, 0), BLOCKS, E)
+def fused_direct_conv2d_forward_sums(task_sums, sums, TASKS, E, begin, end):  # type: ignore[no-untyped-def]
+    """One task adds the sums of all tasks in order."""
+    add_tasks(at(task_sums, 0), at(sums, 0), TASKS, E)
 
 
 @kernel
@@ -43,22 +53,28 @@ def fused_direct_conv2d_backward_data_pack(  # type: ignore[no-untyped-def]
 
 @kernel
 def fused_direct_conv2d_backward_data(  # type: ignore[no-untyped-def]
-    dy, packed, staged, places, shifts, dx, stride, padding, dilation, N, H, W, C, OH, OW, K, R, S, CG, KG, GROUPS,
-    TAPS, PANELS, PH, PW, IMAGES, BAND, BANDS, HP, WP, z, G, slope, factor, offset, x, P, scale, shift, activation, E,
-    centre, task_sums, begin, end,
+    dy, packed, staged, places, shifts, moments, dx, stride, padding, dilation, N, H, W, C, OH, OW, K, R, S, CG, KG,
+    GROUPS, TAPS, PANELS, PH, PW, IMAGES, BAND, BANDS, BLOCKS, TASKS, HP, WP, z, G, slope, factor, offset, x, P, scale,
+    shift, activation, E, centre, task_sums, begin, end,
 ):  # fmt: skip
-    """As the plain kernel; gradients are composed while they are copied, masked and added while in cache."""
-    fill(at(task_sums, begin * 2 * E), 0.0, (end - begin) * 2 * E)
-    convolve_back(dy, packed, staged, places, shifts, dx, stride, padding, dilation, N, H, W, C, OH, OW, K, R, S, CG,
-                  KG, GROUPS, TAPS, PANELS, PH, PW, IMAGES, BAND, BANDS, HP, WP, at(z, 0), G, at(slope, 0),
-                  at(factor, 0), at(offset, 0), at(x, 0), P, at(scale, 0), at(shift, 0), activation, E, at(centre, 0),
-                  at(task_sums, 0), begin, end)  # fmt: skip
+    """A task has a run of blocks; gradients are composed while they are copied, masked and added in registers."""
+    sums = at(moments, 0)
+    fill(sums, ZERO, 2 * E)
+    finishes = 1 if activation != NO_ACTIVATION or E > 0 else 0
+    epilogue = Masking(at(centre, 0), sums, C, E, at(x, 0), P, at(scale, 0), at(shift, 0), activation)
+    for task in range(begin, end):
+        total = at(task_sums, task * 2 * E)
+        fill(total, 0.0, 2 * E)
+        convolve_back(ASK_TWO_LATER, dy, packed, staged, places, shifts, dx, stride, padding, dilation, N, H, W, C, OH,
+                      OW, K, R, S, CG, KG, GROUPS, TAPS, PANELS, PH, PW, IMAGES, BAND, BANDS, HP, WP, at(z, 0), G,
+                      at(slope, 0), at(factor, 0), at(offset, 0), at(x, 0), finishes, epilogue, E, sums, total,
+                      task * BLOCKS // TASKS, (task + 1) * BLOCKS // TASKS)  # fmt: skip
 
 
 @kernel
-def fused_direct_conv2d_backward_data_sums(task_sums, sums, BLOCKS, E, begin, end):  # type: ignore[no-untyped-def]
-    """One task adds the sums of all blocks in order."""
-    add_tasks(at(task_sums, 0), at(sums, 0), BLOCKS, E)
+def fused_direct_conv2d_backward_data_sums(task_sums, sums, TASKS, E, begin, end):  # type: ignore[no-untyped-def]
+    """One task adds the sums of all tasks in order."""
+    add_tasks(at(task_sums, 0), at(sums, 0), TASKS, E)
 
 
 @kernel
@@ -68,10 +84,10 @@ def fused_direct_conv2d_backward_weight(  # type: ignore[no-untyped-def]
     factor, offset, begin, end,
 ):  # fmt: skip
     """As the plain kernel; images and gradients are changed while they are copied."""
-    correlate(x, dy, staged, at(gradients, 0), places, shifts, partial, stride, padding, dilation, N, H, W, C, OH, OW,
-              K, R, S, CG, KG, GROUPS, PANELS, DEPTH, IMAGES, BAND, BANDS, BLOCKS, HP, WP, PARTS, SPLIT, P,
-              at(scale, 0), at(shift, 0), activation, at(z, 0), G, at(slope, 0), at(factor, 0), at(offset, 0),
-              begin, end)  # fmt: skip
+    correlate(ASK_ALL_TWO, x, dy, staged, at(gradients, 0), places, shifts, partial, stride, padding, dilation, N, H, W,
+              C, OH, OW, K, R, S, CG, KG, GROUPS, PANELS, DEPTH, IMAGES, BAND, BANDS, BLOCKS, HP, WP, PARTS, SPLIT, P,
+              at(scale, 0), at(shift, 0), activation, at(z, 0), G, at(slope, 0), at(factor, 0), at(offset, 0), begin,
+              end)  # fmt: skip
 
 
 @kernel

@@ -1,7 +1,8 @@
 """What convolutions do to their operands on load and to their results on store; see `kernels/fused.py`.
 
-All work on runs of pixels that lie one behind the other. Vectors run along the channels; a run is passed once for every
-vector of channels while it is in cache. Sums run in float32 over at most `CHUNK` pixels and go on in double.
+All work on runs of pixels that lie one behind the other, in vectors along the channels. To be finished, a run is passed
+once for every vector of channels while it is in cache; sums run in float32 over at most `CHUNK` pixels and go on in
+double. `finishing.py` does the same with results that are still in registers.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from numba.extending import intrinsic
 
 from ..fused import NO_ACTIVATION, RELU6
 from .compiler import inline
-from .memory import at, at_most
+from .memory import at, at_most, fill
 from .simd import (
     LANES,
     Accumulator,
@@ -25,9 +26,11 @@ from .simd import (
     constant,
     f32,
     fma,
+    load_vector,
     masked_load,
     masked_store,
     splat,
+    store_vector,
     tail_mask,
     zero,
 )
@@ -75,26 +78,78 @@ def activation_of(
     return of_channels
 
 
-@intrinsic
-def _activate(typingctx, source, target, pixels, channels, scaled, scale, shift, activation):  # type: ignore[no-untyped-def]
-    def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        source, target, pixels, channels, *rest = arguments
-        of_channels = activation_of(b, *rest)
-        with cgutils.for_range_slice(b, constant(0), channels, constant(LANES)) as (c, _):
-            mask = tail_mask(b, b.sub(channels, c))
-            activated = of_channels(c, mask)
+Code = Callable[[Any], None]
+
+
+def _each_vector(b: Any, pixels: Any, channels: Any, of_channels: Callable[[Any, Any], Code]) -> None:
+    """Call what ``of_channels(channel, mask)`` gives, where a whole vector has None for a mask, with its places.
+
+    Memory is read as it stands: pixel by pixel, with the constants of channels from the first cache. Those of a single
+    vector stay in registers.
+    """
+    with b.if_else(b.icmp_signed("<=", channels, constant(LANES))) as (one, more):
+        with one:
+            code = of_channels(constant(0), tail_mask(b, channels))
             with cgutils.for_range(b, pixels) as pixel:
-                place = b.add(b.mul(pixel.index, channels), c)
-                masked_store(b, activated(masked_load(b, b.gep(source, [place]), mask)), b.gep(target, [place]), mask)
+                code(b.mul(pixel.index, channels))
+        with more:
+            several, whole = (b.sub(channels, b.srem(channels, constant(size))) for size in (SIDE * LANES, LANES))
+            mask, tail = tail_mask(b, b.sub(channels, whole)), b.icmp_signed("<", whole, channels)
+            with cgutils.for_range(b, pixels) as pixel:
+                row = b.mul(pixel.index, channels)
+                with cgutils.for_range_slice(b, constant(0), several, constant(SIDE * LANES)) as (first, _):
+                    for i in range(SIDE):
+                        c = b.add(first, constant(i * LANES))
+                        of_channels(c, None)(b.add(row, c))
+                with cgutils.for_range_slice(b, several, whole, constant(LANES)) as (c, _):
+                    of_channels(c, None)(b.add(row, c))
+                with b.if_then(tail):
+                    of_channels(whole, mask)(b.add(row, whole))
+
+
+def _load(b: Any, memory: Any, place: Any, mask: Any) -> Any:
+    """A vector, whole where there is no mask."""
+    pointer = b.gep(memory, [place])
+    return load_vector(b, pointer) if mask is None else masked_load(b, pointer, mask)
+
+
+def _store(b: Any, value: Any, memory: Any, place: Any, mask: Any) -> None:
+    """Write a vector, whole where there is no mask."""
+    pointer = b.gep(memory, [place])
+    if mask is None:
+        store_vector(b, value, pointer)
+    else:
+        masked_store(b, value, pointer, mask)
+
+
+@intrinsic
+def load_pixels(typingctx, source, target, pixels, channels, scaled, scale, shift, activation):  # type: ignore[no-untyped-def]
+    """target = activation(source * scale + shift) for a run of pixels; no scale and shift if `scaled` is 0."""
+
+    def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        source, target, pixels, channels, scaled, scale, shift, activation = arguments
+        low, high = bounds(b, activation)
+
+        def activate(c: Any, mask: Any) -> Code:
+            return lambda place: _store(b, clamp(b, _load(b, source, place, mask), low, high), target, place, mask)
+
+        def scale_and_activate(c: Any, mask: Any) -> Code:
+            factor, addend = _load(b, scale, c, mask), _load(b, shift, c, mask)
+
+            def code(place: Any) -> None:
+                value = fma(b, _load(b, source, place, mask), factor, addend)
+                _store(b, clamp(b, value, low, high), target, place, mask)
+
+            return code
+
+        with b.if_else(b.icmp_signed("!=", scaled, constant(0))) as (scales, only_activates):
+            with scales:
+                _each_vector(b, pixels, channels, scale_and_activate)
+            with only_activates:
+                _each_vector(b, pixels, channels, activate)
         return context.get_dummy_value()
 
     return types.void(FloatPointer, FloatPointer, L, L, L, FloatPointer, FloatPointer, L), codegen
-
-
-@inline
-def load_pixels(source, target, pixels, channels, P, scale, shift, activation):  # type: ignore[no-untyped-def]
-    """target = activation(source * scale + shift) for a run of pixels; without P no scale and shift."""
-    _activate(source, target, pixels, channels, P, scale, shift, activation)
 
 
 @intrinsic
@@ -103,14 +158,17 @@ def load_gradients(typingctx, dy, z, target, pixels, channels, slope, factor, of
 
     def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
         dy, z, target, pixels, channels, slope, factor, offset = arguments
-        with cgutils.for_range_slice(b, constant(0), channels, constant(LANES)) as (c, _):
-            mask = tail_mask(b, b.sub(channels, c))
-            of_dy, of_z, addend = (masked_load(b, b.gep(item, [c]), mask) for item in (slope, factor, offset))
-            with cgutils.for_range(b, pixels) as pixel:
-                place = b.add(b.mul(pixel.index, channels), c)
-                value = fma(b, masked_load(b, b.gep(z, [place]), mask), of_z, addend)
-                value = fma(b, masked_load(b, b.gep(dy, [place]), mask), of_dy, value)
-                masked_store(b, value, b.gep(target, [place]), mask)
+
+        def compose(c: Any, mask: Any) -> Code:
+            of_dy, of_z, addend = (_load(b, item, c, mask) for item in (slope, factor, offset))
+
+            def code(place: Any) -> None:
+                value = fma(b, _load(b, z, place, mask), of_z, addend)
+                _store(b, fma(b, _load(b, dy, place, mask), of_dy, value), target, place, mask)
+
+            return code
+
+        _each_vector(b, pixels, channels, compose)
         return context.get_dummy_value()
 
     F = FloatPointer
@@ -227,8 +285,8 @@ def finish_gradient(dx, x, pixels, channels, P, scale, shift, activation, E, cen
 @inline
 def add_tasks(task_sums, sums, tasks, E):  # type: ignore[no-untyped-def]
     """sums = the (2, E) sums of all tasks, added in order."""
-    for i in range(2 * E):
-        total = 0.0
-        for task in range(tasks):
-            total += task_sums[task * 2 * E + i]
-        sums[i] = total
+    fill(sums, 0.0, 2 * E)
+    for task in range(tasks):
+        own = at(task_sums, task * 2 * E)
+        for i in range(2 * E):
+            sums[i] += own[i]

@@ -67,8 +67,9 @@ def multiply(  # type: ignore[no-untyped-def]
             mode = ACCUMULATE if first > 0 else ADD_BIAS if B > 0 else STORE
             packed_gemm(
                 rows, columns, Windows(at(staged, 0), a_places, TILE_ROWS, 1, at(shifts, 0), count),
-                Panels(at(b, column // PANEL * b_panel + first * b_row), b_panel, b_row), Rows(target, c_places, PANEL),
-                Store(mode, 0), at(bias, column), Later(a, 0, a, 0))  # fmt: skip
+                Panels(at(b, column // PANEL * b_panel + first * b_row), b_panel, b_row),
+                Rows(target, c_places, PANEL, 0, 0),
+                Store(mode, 0, 0), at(bias, column), Later(a, 0, a, 0, a, 0, 1))  # fmt: skip
 
 
 @inline

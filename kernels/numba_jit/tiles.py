@@ -12,6 +12,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from .finishing import Finish
 from .simd import (
     LANES,
     Accumulator,
@@ -35,8 +36,8 @@ STORE, ACCUMULATE, ADD_BIAS = 0, 1, 2  # what happens to a result, see `window_g
 AHEAD = 24  # rows of B that are asked for before they are needed: about the time that memory takes
 SOON = 8  # the same for A, where a step is a stride
 EVEN = -1  # a `gap` of `window_tile`
-ASK_B, ASK_A, ASK_LATER = 1, 2, 4  # flags of `asks`, see `window_tile`
-ASK_B_LATER, ASK_ALL = 5, 7
+ASK_B, ASK_A, ASK_LATER, ASK_TWO = 1, 2, 4, 8  # flags of `asks`, see `window_tile`
+ASK_B_LATER, ASK_ALL, ASK_TWO_LATER, ASK_ALL_TWO = 5, 7, 12, 15
 
 
 def _sums(builder: Any, rows: int, vectors: int) -> list[list[Accumulator]]:
@@ -79,6 +80,10 @@ def _stream_row(builder: Any, sums: list[Accumulator], c_row: Any, masks: list[A
         streaming_store(builder, sums[j].get(), builder.gep(c_row, [constant(j * LANES)]))
 
 
+def _stream_vector(builder: Any, value: Any, place: Any, mask: Any) -> None:
+    streaming_store(builder, value, place)
+
+
 @intrinsic(prefer_literal=True)
 def gemm_tile(typingctx, rows, vectors, columns, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate):  # type: ignore[no-untyped-def]
     """C[rows, columns] = (C if accumulate) + A[rows, depth] B[depth, columns], columns <= vectors * LANES.
@@ -109,24 +114,31 @@ def gemm_tile(typingctx, rows, vectors, columns, depth, a, a_row, a_depth, b, b_
 
 
 @intrinsic(prefer_literal=True)
-def window_tile(typingctx, rows, vectors, span, gap, asks, m, columns, windows, store, tile):  # type: ignore[no-untyped-def]
+def window_tile(typingctx, rows, vectors, span, gap, asks, m, columns, windows, store, tile, epilogue):  # type: ignore[no-untyped-def]
     """C[i, columns] = sum over runs t and d < length of A[places[i] + shifts[t] + d * step] B[t * length + d, columns].
 
     Row i of C stands at ``c + c_places[i]``. A tile computes as many rows as its literal says; those from `m` on repeat
     row m - 1 and its stores. A `gap` above 0 says that the places of every `span` rows are so far apart: then few
     addresses need registers, and rows from `m` on are not stored. EVEN says that all are equally far and there. `asks`
     says what every step brings closer: the row of B that comes AHEAD steps later, numbers of A that come SOON, one
-    cache line more of what is needed later.
+    cache line more of what is needed later, or two. An `epilogue`, see `finishing.py`, changes results before they are
+    stored.
     """
     tile_rows, tile_vectors = rows.literal_value, vectors.literal_value
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         _, _, _, _, _, m, columns, *tuples = arguments
-        of_windows, (mode, streams), of_tile = (cgutils.unpack_tuple(builder, item) for item in tuples)
+        if tile_vectors == 2 and gap.literal_value and (gap.literal_value > 0) != bool(asks.literal_value & ASK_B):
+            return context.get_dummy_value()  # `window_gemm` never comes here, which LLVM would find out slowly
+        of_windows, of_store, of_tile, finishing = (cgutils.unpack_tuple(builder, item) for item in tuples)
+        mode, streams, finishes = of_store
         a, _, step, runs, shifts, length = of_windows
-        places, b, b_row, c, c_places, bias, next_line, next_step = of_tile
+        places, b, b_row, c, c_places, bias, start, column, next_line, next_step, other = of_tile
         masks = _column_masks(builder, columns, tile_vectors)
         sums = _sums(builder, tile_rows, tile_vectors)
+        asked = asks.literal_value
+        if tile_rows == NARROW_ROWS and tile_vectors == 1 and not asked & ASK_TWO:
+            asked = 0  # every product needs a load, which leaves none to spare unless memory is the limit
         last = builder.sub(m, constant(1))
         there = [builder.icmp_signed("<", constant(i), m) for i in range(tile_rows)]
         whole, repeats = gap.literal_value == EVEN, gap.literal_value == 0
@@ -145,7 +157,11 @@ def window_tile(typingctx, rows, vectors, span, gap, asks, m, columns, windows, 
             a_rows = [builder.gep(starts[i], [constant(j * gap.literal_value)]) for i, j in far]
         else:
             a_rows = [builder.gep(a, [builder.load(builder.gep(places, [item]))]) for item in index]
-        c_rows = [builder.gep(c, [builder.load(builder.gep(c_places, [item]))]) for item in index]
+        to_places = [builder.load(builder.gep(c_places, [item])) for item in index]
+        c_rows = [builder.gep(c, [place]) for place in to_places]
+        finish = Finish(builder, finishing, start, column, masks)
+        for place in to_places:
+            finish.expect(place)
         with builder.if_then(builder.icmp_signed("==", streams, constant(0))):
             for c_row in c_rows:
                 for j in range(tile_vectors):
@@ -158,18 +174,21 @@ def window_tile(typingctx, rows, vectors, span, gap, asks, m, columns, windows, 
             with cgutils.for_range(builder, length) as loop:
                 offset = builder.add(shift, builder.mul(loop.index, step))
                 b_row_at = builder.gep(first, [builder.mul(loop.index, b_row)])
-                if asks.literal_value & ASK_B:  # behind the last row comes the first one again, for the next tile
+                if asked & ASK_B:  # behind the last row comes the first one again, for the next tile
                     row = builder.add(builder.add(builder.mul(run.index, length), loop.index), constant(AHEAD))
                     row = builder.select(builder.icmp_signed("<", row, depth), row, builder.sub(row, depth))
                     later_row = builder.gep(b, [builder.mul(row, b_row)])
                     for j in range(tile_vectors):
                         prefetch(builder, builder.gep(later_row, [constant(j * LANES)]))
-                if asks.literal_value & ASK_A:
+                if asked & ASK_A:
                     soon = builder.add(offset, builder.mul(step, constant(SOON)))
                     for start, *_ in (a_rows[0], a_rows[-1]) if isinstance(a_rows[0], tuple) else [(a_rows[0],)]:
                         prefetch(builder, builder.gep(start, [soon]))
-                if asks.literal_value & ASK_LATER:
-                    prefetch(builder, builder.gep(lines, [builder.mul(loop.index, next_step)]), near=False)
+                if asked & ASK_LATER:
+                    later_line = builder.gep(lines, [builder.mul(loop.index, next_step)])
+                    prefetch(builder, later_line, near=False)
+                    if asked & ASK_TWO:
+                        prefetch(builder, builder.gep(later_line, [other]), near=False)
                 _multiply(builder, sums, a_rows, offset, b_row_at, masks)
             builder.store(builder.gep(first, [builder.mul(length, b_row)]), b_at)
             builder.store(builder.gep(lines, [builder.mul(length, next_step)]), line)
@@ -177,13 +196,39 @@ def window_tile(typingctx, rows, vectors, span, gap, asks, m, columns, windows, 
             accumulates = builder.icmp_signed("==", mode, constant(ACCUMULATE))
             for row, c_row in zip(sums, c_rows, strict=True):
                 _add_row(builder, row, builder.select(accumulates, c_row, bias), masks)
-        with builder.if_else(builder.icmp_signed("!=", streams, constant(0))) as (streaming, ordinary):
-            for branch, write in ((streaming, _stream_row), (ordinary, _store_row)):
-                with branch:
-                    for row, c_row, inside in zip(sums, c_rows, there, strict=True):
-                        with nullcontext() if whole or repeats else builder.if_then(inside):
-                            write(builder, row, c_row, masks)
+
+        def store_all(write: Any) -> None:
+            for row, c_row, inside in zip(sums, c_rows, there, strict=True):
+                with nullcontext() if whole or repeats else builder.if_then(inside):
+                    write(builder, row, c_row, masks)
+
+        def finish_all(write: Any) -> None:
+            def store(i: int, j: int, value: Any) -> None:
+                with nullcontext() if whole or repeats else builder.if_then(there[i]):
+                    write(builder, value, builder.gep(c_rows[i], [constant(j * LANES)]), masks[j])
+
+            finish.write(sums, to_places, [None if whole else inside for inside in there], store)
+
+        around = builder.icmp_signed("!=", streams, constant(0))
+        if finishing:
+            with builder.if_else(builder.icmp_signed("!=", finishes, constant(0))) as (finishing_too, only_storing):
+                with finishing_too, builder.if_else(around) as (streaming, ordinary):
+                    with streaming:
+                        finish_all(_stream_vector)
+                    with ordinary:
+                        finish_all(masked_store)
+                with only_storing, builder.if_else(around) as (streaming, ordinary):
+                    with streaming:
+                        store_all(_stream_row)
+                    with ordinary:
+                        store_all(_store_row)
+        else:
+            with builder.if_else(around) as (streaming, ordinary):
+                with streaming:
+                    store_all(_stream_row)
+                with ordinary:
+                    store_all(_store_row)
         return context.get_dummy_value()
 
     L = types.int64
-    return types.void(rows, vectors, span, gap, asks, L, L, windows, store, tile), codegen
+    return types.void(rows, vectors, span, gap, asks, L, L, windows, store, tile, epilogue), codegen

@@ -61,6 +61,7 @@ def _winners() -> Arrays:
     return {"dy": _drawn(*SMALL), "argmax": np.random.default_rng(0).integers(0, 4, SMALL, np.uint8)}
 
 
+ONE_BY_ONE = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1, "activation": 1}
 CASES: dict[str, tuple[Callable[[], Arrays], dict[str, Any]]] = {
     "relu_forward": (_rows("x"), {}),
     "relu_backward": (_rows("dy", "y"), {}),
@@ -96,6 +97,11 @@ CASES: dict[str, tuple[Callable[[], Arrays], dict[str, Any]]] = {
         _images(x=(17, 124, 132, 64)), {"kernel_size": (2, 2), **WINDOW, "ceil_mode": 0, "count_include_pad": 1}),
     "avg_pool2d_backward": (
         _images(dy=SMALL), {"kernel_size": (2, 2), **WINDOW, "size": LARGE[1:3], "count_include_pad": 1}),
+    "fused_conv2d_forward": (
+        _images(x=(*LARGE[:3], 3), w=(64, 1, 1, 3), b=(64,), scale=(3,), shift=(3,), centre=(64,)), ONE_BY_ONE),
+    "fused_conv2d_backward_data": (
+        _images(dy=(*LARGE[:3], 3), z=(*LARGE[:3], 3), w=(3, 1, 1, 64), slope=(3,), factor=(3,), offset=(3,), x=LARGE,
+                scale=(64,), shift=(64,), centre=(64,)), {"size": LARGE[1:3], **ONE_BY_ONE}),
     "adaptive_avg_pool2d_forward": (_images(x=LARGE), {"output_size": (62, 65)}),
     "adaptive_avg_pool2d_backward": (_images(dy=SMALL), {"size": LARGE[1:3]}),
 }  # fmt: skip
