@@ -19,8 +19,8 @@ LONGEST = 50  # steps of a turn
 JEMALLOC = "background_thread:true,metadata_thp:auto,dirty_decay_ms:-1,muzzy_decay_ms:-1"
 
 CROWDED = 0.5
-"""What TensorFlow's threads may wait: they are more than the cores, and wait for each other on an idle machine too, 10 to
-30 % of the time. Whether the machine was busy is seen by those who take turns with it."""
+"""What TensorFlow's threads may wait: they are more than the cores, and wait for each other on an idle machine too, 10
+to 30 % of the time. Whether the machine was busy is seen by those who take turns with it."""
 
 
 @dataclass(frozen=True)

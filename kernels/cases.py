@@ -122,6 +122,7 @@ CONVOLUTIONS: dict[str, _Window] = {
     "no images": _Window(0, (4, 4), 3, 5, (3, 3), padding=(1, 1)),
     "deep": _Window(1, (6, 7), 96, 80, (3, 3), padding=(1, 1), large=True),
     "wide": _Window(2, (29, 31), 16, 48, (3, 3), padding=(1, 1), large=True),
+    "many tiles c33 k65": _Window(1, (43, 46), 33, 65, (3, 3), padding=(1, 1), large=True),
     "depthwise wide": _Window(3, (30, 29), 40, 40, (3, 3), padding=(1, 1), groups=40, large=True),
 }
 
@@ -182,6 +183,7 @@ FUSED: dict[str, tuple[_Window, int, frozenset[str]]] = {
         _Window(1, (4, 5), 231, 230, (3, 3), padding=(1, 1), large=True), RELU6, ALL),
     "1x1 more blocks than tasks relu": (_Window(1, (130, 1025), 1, 2, (1, 1), large=True), RELU, ALL),
     "many tiles relu6": (_Window(2, (43, 49), 17, 33, (3, 3), padding=(1, 1), large=True), RELU6, ALL),
+    "many tiles c33 k65 relu": (_Window(1, (43, 46), 33, 65, (3, 3), padding=(1, 1), large=True), RELU, ALL),
 }  # fmt: skip
 
 

@@ -28,14 +28,13 @@ PLANES = INPUT * INPUT
 SPARE = 16
 DEPTH = 64
 """Rows of transformed weights that a task writes, and output channels of a weight gradient that a task sums."""
+PAIR = 2
+"""Panels of input channels that such a task sums: gradients are transformed once for all of them."""
 SHORT = 4
 """Rows of the smallest register tile of a product: blocks of tiles are filled up with zeros to a multiple of it."""
 WIDE_TILES = 256
 """The most tiles of a block with which transformed weights, which a task makes as it needs them, are multiplied."""
 WIDE_WEIGHTS = DEPTH * PANEL + SPARE
-STRIP = 4
-"""Tiles of a row of tiles whose pixels the fused kernels load at once: neighbours share two columns."""
-STRIP_PIXELS = INPUT * (STRIP * OUTPUT + 2)
 
 P, Q = 5 / 8, 3 / 2
 """The points of interpolation are 0, P, -P, Q, -Q and infinity: about a quarter of the error of 0, 1, -1, 2, -2."""
@@ -111,13 +110,12 @@ def _images(height: str, width: str, channels: str, outputs: str) -> Rule:
 
 
 def _algorithm(name: str, sizes: Rule, depth: str, prefix: str, workspace: str, *rest: tuple[str, Any]) -> Algorithm:
-    strip = f"; strip: {STRIP_PIXELS} ROW" if prefix else ""
     return algorithm(
         (f"{prefix}winograd_{name}_weights", lambda s: s.PANELS * blocks(getattr(s, depth), DEPTH)),
         (f"{prefix}winograd_{name}", lambda s: s.BLOCKS * s.SPLIT), *rest,
         derive=sizes,
         workspace=f"transformed: PANELS {PLANES} WEIGHTS{workspace}",
-        scratch=f"inputs: {PLANES} INPUTS; products: GROUP {PLANES} PRODUCTS{strip}", backends=("numba",), suits=suits,
+        scratch=f"inputs: {PLANES} INPUTS; products: GROUP {PLANES} PRODUCTS", backends=("numba",), suits=suits,
     )  # fmt: skip
 
 
@@ -146,13 +144,12 @@ def _wide(height: str, width: str, channels: str, outputs: str) -> Rule:
 
 
 def _wide_algorithm(name: str, sizes: Rule, prefix: str, workspace: str, *rest: tuple[str, Any]) -> Algorithm:
-    strip = f"; strip: {STRIP_PIXELS} {DEPTH}" if prefix else ""
     return algorithm(
         (f"{prefix}wide_winograd_{name}_inputs", lambda s: s.BLOCKS * s.RUNS),
         (f"{prefix}wide_winograd_{name}", lambda s: s.BLOCKS * s.PANELS), *rest,
         derive=sizes,
         workspace=f"transformed: BLOCKS RUNS {PLANES} INPUTS{workspace}",
-        scratch=f"weights: {PLANES} {WIDE_WEIGHTS}; products: {PLANES} PRODUCTS{strip}", backends=("numba",),
+        scratch=f"weights: {PLANES} {WIDE_WEIGHTS}; products: {PLANES} PRODUCTS", backends=("numba",),
         suits=suits,
     )  # fmt: skip
 
@@ -170,25 +167,26 @@ def wide_backward_data(prefix: str = "", workspace: str = "", *rest: tuple[str, 
 def backward_weight(prefix: str = "") -> Algorithm:
     """Sums over tiles of products of transformed inputs and transformed gradients, transformed back at the end.
 
-    A task sums a run of blocks of tiles for PANEL input and DEPTH output channels: all that it touches stays in L2.
+    A task sums a run of blocks of tiles for PAIR panels of input and DEPTH output channels: all that it touches stays
+    in L2.
     """
     return algorithm(
-        (f"{prefix}winograd_conv2d_backward_weight", lambda s: s.PARTS * s.RUNS * s.PANELS),
+        (f"{prefix}winograd_conv2d_backward_weight", lambda s: s.PARTS * s.RUNS * s.PAIRS),
         (f"{prefix}winograd_conv2d_backward_weight_reduce", lambda s: blocks(s.K * 9 * s.C, BLOCK)),
         derive={
             "TH": lambda s: blocks(s.OH, OUTPUT),
             "TW": lambda s: blocks(s.OW, OUTPUT),
-            "TILES": lambda s: 28,
+            "TILES": lambda s: 28 if s.C <= PANEL else 14,
             "BLOCKS": lambda s: blocks(s.N * s.TH * s.TW, s.TILES),
             "PANELS": lambda s: blocks(s.C, PANEL),
+            "PAIRS": lambda s: blocks(s.PANELS, PAIR),
             "RUNS": lambda s: blocks(s.K, DEPTH),
-            "PARTS": lambda s: max(1, min(s.BLOCKS, blocks(16, max(1, s.RUNS * s.PANELS)))),
+            "PARTS": lambda s: max(1, min(s.BLOCKS, blocks(16, max(1, s.RUNS * s.PAIRS)))),
             "INPUTS": lambda s: s.TILES * PANEL + SPARE,
             "GRADIENTS": lambda s: s.TILES * DEPTH + SPARE,
             "PRODUCTS": lambda s: DEPTH * PANEL + SPARE,
         },
         workspace="partial: PARTS K 9 C",
-        scratch=f"inputs: {PLANES} INPUTS; gradients: {PLANES} GRADIENTS; products: {PLANES} PRODUCTS"
-                + (f"; strip: {STRIP_PIXELS} {DEPTH}" if prefix else ""),
+        scratch=f"inputs: {PLANES} INPUTS; gradients: {PLANES} GRADIENTS; products: {PAIR} {PLANES} PRODUCTS",
         backends=("numba",), suits=suits,
     )  # fmt: skip

@@ -13,48 +13,50 @@ from .winograd_wide import convolve_blocks, transform_blocks
 
 @kernel
 def fused_winograd_conv2d_forward(  # type: ignore[no-untyped-def]
-    x, b, scale, shift, centre, transformed, task_sums, inputs, products, strip, y, activation, padding, N, H,
+    x, b, scale, shift, centre, transformed, task_sums, inputs, products, y, activation, padding, N, H,
     W, C, OH, OW, K, B, P, E, TH, TW, TILES, ROW, INPUTS, PRODUCTS, WEIGHTS, PANELS, GROUP, SPLIT, begin, end,
 ):  # fmt: skip
     """See `convolve_tiles`."""
-    image = (at(x, 0), H, W, C, padding[0], padding[1]), at(strip, 0), P, at(scale, 0), at(shift, 0), activation
+    image, change = (at(x, 0), H, W, C, padding[0], padding[1]), (P, at(scale, 0), at(shift, 0), activation)
     result = (at(y, 0), OH, OW, K, at(b, 0), B), E, at(centre, 0), at(task_sums, 0)
-    convolve_tiles(load_activated, image, C, store_moments, result, K, transformed, at(inputs, 0), at(products, 0), N,
-                   TH, TW, TILES, ROW, INPUTS, PRODUCTS, WEIGHTS, PANELS, GROUP, SPLIT, begin, end)  # fmt: skip
+    convolve_tiles(load_activated, image, change, C, store_moments, result, K, transformed, at(inputs, 0),
+                   at(products, 0), N, TH, TW, TILES, ROW, INPUTS, PRODUCTS, WEIGHTS, PANELS, GROUP, SPLIT, begin,
+                   end)  # fmt: skip
 
 
 @kernel
 def fused_winograd_conv2d_backward_data(  # type: ignore[no-untyped-def]
-    dy, z, slope, factor, offset, x, scale, shift, centre, transformed, task_sums, inputs, products, strip, dx,
+    dy, z, slope, factor, offset, x, scale, shift, centre, transformed, task_sums, inputs, products, dx,
     activation, padding, N, H, W, C, OH, OW, K, G, P, E, TH, TW, TILES, ROW, INPUTS, PRODUCTS, WEIGHTS, PANELS, GROUP,
     SPLIT, begin, end,
 ):  # fmt: skip
     """See `convolve_tiles`."""
-    plain = at(dy, 0), OH, OW, K, 2 - padding[0], 2 - padding[1]
-    image = plain, at(strip, 0), G, at(z, 0), at(slope, 0), at(factor, 0), at(offset, 0)
+    image = at(dy, 0), OH, OW, K, 2 - padding[0], 2 - padding[1]
+    change = G, at(z, 0), at(slope, 0), at(factor, 0), at(offset, 0)
     stored = at(dx, 0), H, W, C, at(dx, 0), number(0)
     result = stored, at(x, 0), P, at(scale, 0), at(shift, 0), activation, E, at(centre, 0), at(task_sums, 0)
-    convolve_tiles(load_composed, image, K, store_masked, result, C, transformed, at(inputs, 0), at(products, 0), N,
-                   TH, TW, TILES, ROW, INPUTS, PRODUCTS, WEIGHTS, PANELS, GROUP, SPLIT, begin, end)  # fmt: skip
+    convolve_tiles(load_composed, image, change, K, store_masked, result, C, transformed, at(inputs, 0),
+                   at(products, 0), N, TH, TW, TILES, ROW, INPUTS, PRODUCTS, WEIGHTS, PANELS, GROUP, SPLIT, begin,
+                   end)  # fmt: skip
 
 
 @kernel
 def fused_wide_winograd_conv2d_forward_inputs(  # type: ignore[no-untyped-def]
-    x, scale, shift, transformed, strip, activation, padding, N, H, W, C, P, TH, TW, TILES, INPUTS, RUNS, begin, end
+    x, scale, shift, transformed, activation, padding, N, H, W, C, P, TH, TW, TILES, INPUTS, RUNS, begin, end
 ):  # fmt: skip
     """See `transform_blocks`."""
-    image = (at(x, 0), H, W, C, padding[0], padding[1]), at(strip, 0), P, at(scale, 0), at(shift, 0), activation
-    transform_blocks(load_activated, image, C, transformed, N, TH, TW, TILES, INPUTS, RUNS, begin, end)
+    image, change = (at(x, 0), H, W, C, padding[0], padding[1]), (P, at(scale, 0), at(shift, 0), activation)
+    transform_blocks(load_activated, image, change, C, transformed, N, TH, TW, TILES, INPUTS, RUNS, begin, end)
 
 
 @kernel
 def fused_wide_winograd_conv2d_backward_data_inputs(  # type: ignore[no-untyped-def]
-    dy, z, slope, factor, offset, transformed, strip, padding, N, OH, OW, K, G, TH, TW, TILES, INPUTS, RUNS, begin, end
+    dy, z, slope, factor, offset, transformed, padding, N, OH, OW, K, G, TH, TW, TILES, INPUTS, RUNS, begin, end
 ):  # fmt: skip
     """See `transform_blocks`."""
-    plain = at(dy, 0), OH, OW, K, 2 - padding[0], 2 - padding[1]
-    image = plain, at(strip, 0), G, at(z, 0), at(slope, 0), at(factor, 0), at(offset, 0)
-    transform_blocks(load_composed, image, K, transformed, N, TH, TW, TILES, INPUTS, RUNS, begin, end)
+    image = at(dy, 0), OH, OW, K, 2 - padding[0], 2 - padding[1]
+    change = G, at(z, 0), at(slope, 0), at(factor, 0), at(offset, 0)
+    transform_blocks(load_composed, image, change, K, transformed, N, TH, TW, TILES, INPUTS, RUNS, begin, end)
 
 
 @kernel
@@ -96,14 +98,14 @@ def fused_winograd_conv2d_backward_data_sums(task_sums, sums, BLOCKS, E, begin, 
 
 @kernel
 def fused_winograd_conv2d_backward_weight(  # type: ignore[no-untyped-def]
-    x, dy, scale, shift, z, slope, factor, offset, partial, inputs, gradients, products, strip, activation,
-    padding, H, W, C, OH, OW, K, P, G, N, TH, TW, TILES, BLOCKS, PANELS, RUNS, PARTS, INPUTS, GRADIENTS, PRODUCTS,
-    begin, end,
+    x, dy, scale, shift, z, slope, factor, offset, partial, inputs, gradients, products, activation,
+    padding, H, W, C, OH, OW, K, P, G, N, TH, TW, TILES, BLOCKS, PANELS, PAIRS, RUNS, PARTS, INPUTS, GRADIENTS,
+    PRODUCTS, begin, end,
 ):  # fmt: skip
     """See `sum_tiles`."""
-    image = (at(x, 0), H, W, C, padding[0], padding[1]), at(strip, 0), P, at(scale, 0), at(shift, 0), activation
-    plain = at(dy, 0), OH, OW, K, number(0), number(0)
-    gradient = plain, at(strip, 0), G, at(z, 0), at(slope, 0), at(factor, 0), at(offset, 0)
-    sum_tiles(load_activated, image, C, load_composed_gradients, gradient, K, partial, at(inputs, 0), at(gradients, 0),
-              at(products, 0), N, TH, TW, TILES, BLOCKS, PANELS, RUNS, PARTS, INPUTS, GRADIENTS, PRODUCTS,
-              begin, end)  # fmt: skip
+    image, change = (at(x, 0), H, W, C, padding[0], padding[1]), (P, at(scale, 0), at(shift, 0), activation)
+    gradient = at(dy, 0), OH, OW, K, number(0), number(0)
+    composition = G, at(z, 0), at(slope, 0), at(factor, 0), at(offset, 0)
+    sum_tiles(load_activated, image, change, C, load_composed_gradients, gradient, composition, G, at(z, 0), K,
+              partial, at(inputs, 0), at(gradients, 0), at(products, 0), N, TH, TW, TILES, BLOCKS, PANELS, PAIRS, RUNS,
+              PARTS, INPUTS, GRADIENTS, PRODUCTS, begin, end)  # fmt: skip

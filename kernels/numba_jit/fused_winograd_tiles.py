@@ -1,7 +1,8 @@
-"""What the fused kernels do to strips of pixels on load and to tiles on store; see `kernels/fused.py`."""
+"""What the fused kernels do to pixels on load and to tiles on store; see `kernels/fused.py`."""
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 from llvmlite import ir
@@ -12,144 +13,150 @@ from numba.extending import intrinsic
 from ..blocking import PANEL
 from ..fused import NO_ACTIVATION
 from ..winograd import OUTPUT
-from .fusion import bounds, clamp
-from .simd import LANES, FloatPointer, constant, fma, masked_load, masked_store, prefetch, splat, tail_mask, zero
-from .winograd_tiles import SQUARE, Square
+from .fusion import activation_of, bounds
+from .simd import (
+    LANES,
+    FloatPointer,
+    constant,
+    fma,
+    load_vector,
+    masked_load,
+    opaque,
+    prefetch,
+    splat,
+    store_vector,
+    tail_mask,
+    zero,
+)
+from .winograd_tiles import Square
+from .winograd_transforms import OUTPUTS, scatter_code
 
 L = types.int64
 
 
-def _run_code(
-    pixel_code: Any, context: Any, b: Any, target: Any, pixels: Any, step: Any, channels: Any, pitch: Any
-) -> Any:
-    """Store `pixel_code(place, c, mask)` for every vector c of every pixel; sources are `step` elements a pixel."""
-    with (
-        cgutils.for_range(b, pixels) as pixel,
-        cgutils.for_range_slice(b, constant(0), channels, constant(LANES)) as (c, _),
-    ):
-        mask = tail_mask(b, b.sub(channels, c))
-        value = pixel_code(b.add(b.mul(pixel.index, step), c), c, mask)
-        masked_store(b, value, b.gep(target, [b.add(b.mul(pixel.index, pitch), c)]), mask)
-    return context.get_dummy_value()
+def _stage_code(
+    b: Any, sources: list[Any], ahead: Any, target: Any, pixels: Any, step: Any, mask: Any, of: Any
+) -> None:
+    """Vectors of `target` = ``of(*vectors)`` of pixels `step` elements apart; what is `ahead` is fetched early.
+
+    Places go on step by step: LLVM would keep one for each of the pixels of a loop that it unrolls over an index.
+    """
+    slots = [cgutils.alloca_once_value(b, source) for source in sources]
+    with cgutils.for_range(b, pixels) as pixel:
+        places = [b.load(slot) for slot in slots]
+        for place in places:
+            prefetch(b, b.gep(place, [ahead]))
+        value = of(*(masked_load(b, place, mask) for place in places))
+        store_vector(b, value, b.gep(target, [b.mul(pixel.index, constant(LANES))]))
+        for slot, place in zip(slots, places, strict=True):
+            b.store(opaque(b, b.gep(place, [step])), slot)
 
 
 @intrinsic
-def change_pixels(typingctx, x, ahead, target, pixels, step, channels, pitch, scaled, scale, shift, activation):  # type: ignore[no-untyped-def]
-    """target = activation(x * scale + shift) for a run of pixels `step` apart, to pixels `pitch` apart.
-
-    What is `ahead` of them is fetched into the cache.
-    """
+def stage_pixels(typingctx, x, ahead, target, pixels, step, channels, scaled, scale, shift, activation):  # type: ignore[no-untyped-def]
+    """Vectors of `target` = activation(x * scale + shift) of a run of pixels; zeros behind the last of `channels`."""
 
     def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        x, ahead, target, pixels, step, channels, pitch, scaled, scale, shift, activation = arguments
-        low, high = bounds(b, activation)
-        there = splat(b, b.icmp_signed("!=", scaled, constant(0)), ir.IntType(1))
-
-        def pixel_code(place: Any, c: Any, mask: Any) -> Any:
-            prefetch(b, b.gep(x, [b.add(place, ahead)]))
-            active = b.and_(mask, there)
-            ones = ir.Constant(low.type, [1.0] * LANES)
-            factor = b.select(there, masked_load(b, b.gep(scale, [c]), active), ones)
-            value = fma(b, masked_load(b, b.gep(x, [place]), mask), factor, masked_load(b, b.gep(shift, [c]), active))
-            return clamp(b, value, low, high)
-
-        return _run_code(pixel_code, context, b, target, pixels, step, channels, pitch)
-
-    return types.void(FloatPointer, L, FloatPointer, L, L, L, L, L, FloatPointer, FloatPointer, L), codegen
-
-
-@intrinsic
-def change_gradients(typingctx, dy, z, ahead, target, pixels, step, channels, pitch, slope, factor, offset):  # type: ignore[no-untyped-def]
-    """target = slope * dy + factor * z + offset for a run of pixels `step` apart, to pixels `pitch` apart.
-
-    What is `ahead` of them is fetched into the cache.
-    """
-
-    def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        dy, z, ahead, target, pixels, step, channels, pitch, slope, factor, offset = arguments
-
-        def pixel_code(place: Any, c: Any, mask: Any) -> Any:
-            for source in (dy, z):
-                prefetch(b, b.gep(source, [b.add(place, ahead)]))
-            of_dy, of_z, addend = (masked_load(b, b.gep(item, [c]), mask) for item in (slope, factor, offset))
-            value = fma(b, masked_load(b, b.gep(z, [place]), mask), of_z, addend)
-            return fma(b, masked_load(b, b.gep(dy, [place]), mask), of_dy, value)
-
-        return _run_code(pixel_code, context, b, target, pixels, step, channels, pitch)
+        x, ahead, target, pixels, step, channels, *rest = arguments
+        mask = tail_mask(b, channels)
+        activated = activation_of(b, *rest)(constant(0), mask)
+        _stage_code(b, [x], ahead, target, pixels, step, mask, activated)
+        return context.get_dummy_value()
 
     F = FloatPointer
-    return types.void(F, F, L, F, L, L, L, L, F, F, F), codegen
-
-
-def _add_tile(b: Any, totals: Any, c: Any, mask: Any, pixel_code: Any) -> None:
-    """Add the two vectors that `pixel_code(i, j)` gives for every pixel to those of `totals`, row by row."""
-    places = [b.gep(totals, [c]), b.gep(totals, [b.add(c, constant(PANEL))])]
-    sums = [masked_load(b, place, mask) for place in places]
-    for i in range(OUTPUT):
-        terms = [pixel_code(i, j) for j in range(OUTPUT)]
-        for t in range(2):
-            pairs = [b.fadd(terms[0][t], terms[1][t]), b.fadd(terms[2][t], terms[3][t])]
-            sums[t] = b.fadd(sums[t], b.fadd(*pairs))
-    for place, value in zip(places, sums, strict=True):
-        masked_store(b, value, place, mask)
+    return types.void(F, L, F, L, L, L, L, F, F, L), codegen
 
 
 @intrinsic
-def add_moments(typingctx, corner, down, right, row, high, column, wide, channels, centre, totals):  # type: ignore[no-untyped-def]
-    """Add y - centre and its square of the 4x4 pixels of a `Square` to the (2, PANEL) floats of `totals`."""
+def stage_gradients(typingctx, dy, z, ahead, target, pixels, step, channels, slope, factor, offset):  # type: ignore[no-untyped-def]
+    """Vectors of `target` = the composed gradient of a run of pixels; zeros behind the last of `channels`."""
 
     def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        *place, channels, centre, totals = arguments
-        pixels = Square(b, OUTPUT, *place)
-        with cgutils.for_range_slice(b, constant(0), channels, constant(LANES)) as (c, _):
-            mask = tail_mask(b, b.sub(channels, c))
-            pointers, masks = pixels.pointers(c), pixels.masks(mask)
-            middle = masked_load(b, b.gep(centre, [c]), mask)
-
-            def pixel_code(i: int, j: int) -> tuple[Any, Any]:
-                inside = masks(i, j)
-                value = masked_load(b, pointers(i, j), inside)
-                deviation = b.select(inside, b.fsub(value, middle), zero())
-                return deviation, b.fmul(deviation, deviation)
-
-            _add_tile(b, totals, c, mask, pixel_code)
+        dy, z, ahead, target, pixels, step, channels, *numbers = arguments
+        mask = tail_mask(b, channels)
+        of_dy, of_z, addend = (masked_load(b, item, mask) for item in numbers)
+        _stage_code(b, [dy, z], ahead, target, pixels, step, mask,
+                    lambda dy, z: fma(b, dy, of_dy, fma(b, z, of_z, addend)))  # fmt: skip
         return context.get_dummy_value()
 
-    return types.void(*SQUARE, L, FloatPointer, FloatPointer), codegen
+    F = FloatPointer
+    return types.void(F, F, L, F, L, L, L, F, F, F), codegen
+
+
+class _Sums:
+    """Two vectors of the (2, PANEL) floats of `totals`, to which u and u * v of a tile's pixels are added by rows."""
+
+    def __init__(self, b: Any, totals: Any, c: Any) -> None:
+        self.b = b
+        self.places = [b.gep(totals, [c]), b.gep(totals, [b.add(c, constant(PANEL))])]
+        self.sums = [load_vector(b, place) for place in self.places]
+
+    def add(self, u: list[Any], v: list[Any]) -> None:
+        b = self.b
+        pairs = [b.fadd(u[j], u[j + 1]) for j in (0, 2)]
+        products = [fma(b, u[j + 1], v[j + 1], b.fmul(u[j], v[j])) for j in (0, 2)]
+        for t, terms in enumerate((pairs, products)):
+            self.sums[t] = b.fadd(self.sums[t], b.fadd(*terms))
+
+    def done(self) -> None:
+        for place, value in zip(self.places, self.sums, strict=True):
+            store_vector(self.b, value, place)
+
+
+def _moments(b: Any, c: Any, mask: Any, place: Any, ahead: Any, centre: Any, totals: Any) -> Any:
+    sums, middle = _Sums(b, totals, c), load_vector(b, b.gep(centre, [c]))
+
+    def row(i: int, values: list[Any], inside: list[Any]) -> list[Any]:
+        deviations = [b.select(inside[j], b.fsub(values[j], middle), zero()) for j in range(OUTPUT)]
+        sums.add(deviations, deviations)
+        return values
+
+    return row, sums.done
 
 
 @intrinsic
-def mask_gradients(  # type: ignore[no-untyped-def]
-    typingctx, dx, corner, down, right, row, high, column, wide, ahead, channels, scale, shift, activation, centre,
-    totals,
+def transform_outputs_and_add(  # type: ignore[no-untyped-def]
+    typingctx, planes, plane, channels, bias, corner, down, right, row, high, column, wide, ahead, centre, totals
+):
+    """As `transform_outputs`; adds y - centre and its square to the (2, PANEL) floats of `totals`."""
+    return types.void(*OUTPUTS, FloatPointer, FloatPointer), scatter_code(_moments)
+
+
+def _masked(
+    b: Any, c: Any, mask: Any, place: Any, ahead: Any, x: Any, scale: Any, shift: Any, activation: Any, centre: Any,
+    totals: Any,
+) -> Any:  # fmt: skip
+    pointers = Square(b, OUTPUT, x, *place[1:]).pointers(c)
+    for i, j in product(range(OUTPUT), repeat=2):
+        prefetch(b, b.gep(pointers(i, j), [ahead]))
+    low, high = bounds(b, activation)
+    always = splat(b, b.icmp_signed("==", activation, constant(NO_ACTIVATION)), ir.IntType(1))
+    factor, addend, middle = (load_vector(b, b.gep(item, [c])) for item in (scale, shift, centre))
+    sums = _Sums(b, totals, c)
+
+    def row(i: int, values: list[Any], inside: list[Any]) -> list[Any]:
+        gradients, deviations = [], []
+        for j in range(OUTPUT):
+            value = masked_load(b, pointers(i, j), inside[j])
+            before = fma(b, value, factor, addend)
+            passes = b.and_(b.fcmp_ordered(">", before, low), b.fcmp_ordered("<", before, high))
+            gradient = b.select(b.and_(inside[j], b.or_(passes, always)), values[j], zero())
+            gradients.append(gradient)
+            deviations.append(b.fsub(value, middle))
+        sums.add(gradients, deviations)
+        return gradients
+
+    return row, sums.done
+
+
+@intrinsic
+def transform_outputs_and_mask(  # type: ignore[no-untyped-def]
+    typingctx, planes, plane, channels, bias, corner, down, right, row, high, column, wide, ahead, x, scale, shift,
+    activation, centre, totals,
 ):  # fmt: skip
-    """Mask 4x4 pixels by the derivative at x * scale + shift, where x is a `Square` and dx stands as x does.
+    """As `transform_outputs`, of dx masked by the derivative at x * scale + shift; x is the corner's place in x.
 
-    Then add dx and dx * (x - centre) to the (2, PANEL) floats of `totals`. Pixels of x `ahead` are fetched early.
+    Adds dx and dx * (x - centre) to the (2, PANEL) floats of `totals`.
     """
-
-    def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        dx, *place, ahead, channels, scale, shift, activation, centre, totals = arguments
-        pixels, gradients = Square(b, OUTPUT, *place), Square(b, OUTPUT, dx, *place[1:])
-        low, high = bounds(b, activation)
-        always = splat(b, b.icmp_signed("==", activation, constant(NO_ACTIVATION)), ir.IntType(1))
-        with cgutils.for_range_slice(b, constant(0), channels, constant(LANES)) as (c, _):
-            mask = tail_mask(b, b.sub(channels, c))
-            pointers, targets, masks = pixels.pointers(c), gradients.pointers(c), pixels.masks(mask)
-            factor, addend, middle = (masked_load(b, b.gep(item, [c]), mask) for item in (scale, shift, centre))
-
-            def pixel_code(i: int, j: int) -> tuple[Any, Any]:
-                pointer, inside = pointers(i, j), masks(i, j)
-                prefetch(b, b.gep(pointer, [ahead]))
-                value = masked_load(b, pointer, inside)
-                before = fma(b, value, factor, addend)
-                passes = b.and_(b.fcmp_ordered(">", before, low), b.fcmp_ordered("<", before, high))
-                target = targets(i, j)
-                gradient = b.select(b.or_(passes, always), masked_load(b, target, inside), zero())
-                masked_store(b, gradient, target, inside)
-                return gradient, b.fmul(gradient, b.fsub(value, middle))
-
-            _add_tile(b, totals, c, mask, pixel_code)
-        return context.get_dummy_value()
-
-    return types.void(FloatPointer, *SQUARE, L, L, FloatPointer, FloatPointer, L, FloatPointer, FloatPointer), codegen
+    F = FloatPointer
+    return types.void(*OUTPUTS, F, F, F, L, F, F), scatter_code(_masked)

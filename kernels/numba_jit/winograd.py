@@ -68,28 +68,36 @@ def winograd_conv2d_backward_data_weights(w, transformed, K, C, WEIGHTS, PANELS,
 
 @inline
 def load_tiles(  # type: ignore[no-untyped-def]
-    transform, early, image, c, count, n, th, tw, tiles, TH, TW, planes, ROW, PLANE
+    transform, given, early, image, c, count, n, th, tw, tiles, TH, TW, planes, ROW, PLANE
 ):
     """Transform `count` channels, from c on, of `tiles` tiles of (x, high, wide, channels, top, left).
 
-    The first stands at (n, th, tw). Pixels are fetched into the cache `early` tiles before.
+    The first stands at (n, th, tw). Pixels are fetched into the cache `early` tiles before. ``transform(given, c,
+    corner, square, count, ahead, planes, PLANE)`` transforms one, whose `Square` stands `corner` elements behind x.
     """
     x, high, wide, channels, top, left = image
     later_n, later_th, later_tw = further(n, th, tw, early, TH, TW)
     for i in range(tiles):
         start = pixel(n, th, tw, high, wide)
         ahead = pixel(later_n, later_th, later_tw, high, wide) - start
-        transform(at(x, (start - top * wide - left) * channels + c), wide * channels, channels, th * OUTPUT - top,
-                  high, tw * OUTPUT - left, wide, count, ahead * channels, at(planes, i * ROW), PLANE)  # fmt: skip
+        corner = (start - top * wide - left) * channels + c
+        square = at(x, corner), wide * channels, channels, th * OUTPUT - top, high, tw * OUTPUT - left, wide
+        transform(given, c, corner, square, count, ahead * channels, at(planes, i * ROW), PLANE)
         n, th, tw = following(n, th, tw, TH, TW)
         later_n, later_th, later_tw = following(later_n, later_th, later_tw, TH, TW)
 
 
 @inline
-def load_inputs(image, c, count, first, tiles, TH, TW, inputs, ROW, INPUTS):  # type: ignore[no-untyped-def]
+def to_inputs(given, c, corner, square, count, ahead, planes, PLANE):  # type: ignore[no-untyped-def]
+    """`transform_inputs` for `load_tiles`."""
+    transform_inputs(*square, count, ahead, planes, PLANE)
+
+
+@inline
+def load_inputs(image, change, c, count, first, tiles, TH, TW, inputs, ROW, INPUTS):  # type: ignore[no-untyped-def]
     """inputs[plane, tile, channel] = B^T d B."""
     n, th, tw = place(first, TH, TW)
-    load_tiles(transform_inputs, number(EARLY), image, c, count, n, th, tw, tiles, TH, TW, inputs, ROW, INPUTS)
+    load_tiles(to_inputs, 0, number(EARLY), image, c, count, n, th, tw, tiles, TH, TW, inputs, ROW, INPUTS)
 
 
 @inline
@@ -111,11 +119,11 @@ def padded(source, target, absent, count, there):  # type: ignore[no-untyped-def
 
 
 @inline
-def store_tiles(finish, given, result, products, PRODUCTS, panel, first, tiles, TH, TW):  # type: ignore[no-untyped-def]
+def store_tiles(transform, given, result, products, PRODUCTS, panel, first, tiles, TH, TW):  # type: ignore[no-untyped-def]
     """Transform the products of a panel back to pixels of (y, high, wide, channels, bias, its length).
 
-    Those outside the image go nowhere. ``finish(given, place, *square, ahead, columns)`` follows each tile, whose
-    `square` stands `place` elements behind the first of y; see `Square`.
+    Those outside the image go nowhere. ``transform(given, start, source, square, ahead)`` does so for a tile, whose
+    `Square` stands `start` elements behind the first of y; `source` is what `transform_outputs` takes before it.
     """
     y, high, wide, channels, bias, biased = result
     columns = at_most(PANEL, channels - panel * PANEL)
@@ -127,27 +135,28 @@ def store_tiles(finish, given, result, products, PRODUCTS, panel, first, tiles, 
         row, column, start = th * OUTPUT, tw * OUTPUT, pixel(n, th, tw, high, wide)
         ahead = (pixel(later_n, later_th, later_tw, high, wide) - start) * channels
         start = start * channels + panel * PANEL
-        transform_outputs(at(products, i * PANEL), PRODUCTS, columns, added, at(y, start), wide * channels, channels,
-                          row, high, column, wide, ahead)  # fmt: skip
-        finish(given, start, wide * channels, channels, row, high, column, wide, ahead, columns)
+        source = at(products, i * PANEL), PRODUCTS, columns, added
+        square = at(y, start), wide * channels, channels, row, high, column, wide
+        transform(given, start, source, square, ahead)
         n, th, tw = following(n, th, tw, TH, TW)
         later_n, later_th, later_tw = following(later_n, later_th, later_tw, TH, TW)
 
 
 @inline
-def _nothing(given, start, down, right, row, high, column, wide, ahead, columns):  # type: ignore[no-untyped-def]
-    pass
+def to_outputs(given, start, source, square, ahead):  # type: ignore[no-untyped-def]
+    """`transform_outputs` for `store_tiles`."""
+    transform_outputs(*source, *square, ahead)
 
 
 @inline
 def store_panel(result, products, PRODUCTS, block, panel, first, tiles, TH, TW):  # type: ignore[no-untyped-def]
     """The products of a panel of the tiles of `block` as pixels of the image."""
-    store_tiles(_nothing, 0, result, products, PRODUCTS, panel, first, tiles, TH, TW)
+    store_tiles(to_outputs, 0, result, products, PRODUCTS, panel, first, tiles, TH, TW)
 
 
 @inline
 def convolve_tiles(  # type: ignore[no-untyped-def]
-    load, image, depth, store, result, outputs, transformed, inputs, products, N, TH, TW, TILES, ROW, INPUTS,
+    load, image, change, depth, store, result, outputs, transformed, inputs, products, N, TH, TW, TILES, ROW, INPUTS,
     PRODUCTS, WEIGHTS, PANELS, GROUP, SPLIT, begin, end,
 ):  # fmt: skip
     """A task computes a block of tiles of `outputs` channels for one of SPLIT runs of groups of panels.
@@ -159,7 +168,7 @@ def convolve_tiles(  # type: ignore[no-untyped-def]
         block, run = task // SPLIT, task % SPLIT
         first = block * TILES
         tiles = at_most(TILES, N * TH * TW - first)
-        load(image, number(0), depth, first, tiles, TH, TW, inputs, ROW, INPUTS)
+        load(image, change, number(0), depth, first, tiles, TH, TW, inputs, ROW, INPUTS)
         rows = fill_rows(tiles, inputs, ROW, INPUTS)
         for group in range(run * groups // SPLIT, (run + 1) * groups // SPLIT):
             start, stop = group * GROUP, at_most((group + 1) * GROUP, PANELS)
@@ -180,7 +189,7 @@ def winograd_conv2d_forward(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """See `convolve_tiles`."""
     image, result = (at(x, 0), H, W, C, padding[0], padding[1]), (at(y, 0), OH, OW, K, at(b, 0), B)
-    convolve_tiles(load_inputs, image, C, store_panel, result, K, transformed, at(inputs, 0), at(products, 0), N, TH,
+    convolve_tiles(load_inputs, image, 0, C, store_panel, result, K, transformed, at(inputs, 0), at(products, 0), N, TH,
                    TW, TILES, ROW, INPUTS, PRODUCTS, WEIGHTS, PANELS, GROUP, SPLIT, begin, end)  # fmt: skip
 
 
@@ -192,5 +201,5 @@ def winograd_conv2d_backward_data(  # type: ignore[no-untyped-def]
     """See `convolve_tiles`."""
     image = at(dy, 0), OH, OW, K, 2 - padding[0], 2 - padding[1]
     result = at(dx, 0), H, W, C, at(dx, 0), number(0)
-    convolve_tiles(load_inputs, image, K, store_panel, result, C, transformed, at(inputs, 0), at(products, 0), N, TH,
+    convolve_tiles(load_inputs, image, 0, K, store_panel, result, C, transformed, at(inputs, 0), at(products, 0), N, TH,
                    TW, TILES, ROW, INPUTS, PRODUCTS, WEIGHTS, PANELS, GROUP, SPLIT, begin, end)  # fmt: skip

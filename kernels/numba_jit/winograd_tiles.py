@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ..blocking import PANEL
@@ -14,6 +15,7 @@ from .compiler import inline
 from .memory import at, at_most
 from .simd import (
     LANES,
+    LINE,
     VECTOR,
     FloatPointer,
     constant,
@@ -184,6 +186,28 @@ def further(n, th, tw, tiles, TH, TW):  # type: ignore[no-untyped-def]
 def pixel(n, th, tw, high, wide):  # type: ignore[no-untyped-def]
     """How many pixels stand before a tile's first output in images of high x wide pixels."""
     return (n * high + th * OUTPUT) * wide + tw * OUTPUT
+
+
+@intrinsic
+def _fetch_pixels(typingctx, first, right, channels):  # type: ignore[no-untyped-def]
+    """Bring the channels of OUTPUT pixels `right` elements apart to the second cache."""
+
+    def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        first, right, channels = arguments
+        with cgutils.for_range_slice(b, constant(0), channels, constant(LINE)) as (c, _):
+            for j in range(OUTPUT):
+                prefetch(b, b.gep(first, [b.add(b.mul(right, constant(j)), c)]), near=False)
+        return context.get_dummy_value()
+
+    return types.void(FloatPointer, Integer, Integer), codegen
+
+
+@inline
+def fetch_row(x, image, n, th, tw, row, c, count):  # type: ignore[no-untyped-def]
+    """Bring `count` channels, from c on, of a row of a tile of x to the second cache; x is like `image`."""
+    _, high, wide, channels, _, _ = image
+    start = pixel(n, th, tw, high, wide) + row * wide
+    _fetch_pixels(at(x, start * channels + c), channels, count)
 
 
 @inline

@@ -60,6 +60,7 @@ class _Vector:
 
 
 Element = Callable[[int], _Vector]
+Finish = Callable[..., tuple[Callable[..., Any], Callable[[], None]]]
 Parts = tuple[Callable[[Element], dict[int, _Vector]], ...]
 
 
@@ -157,7 +158,14 @@ def _strided(b: Any, pointer: Any, stride: Any, index: int) -> Any:
     return b.gep(pointer, [b.mul(stride, constant(index))])
 
 
-def _gather_code(parts: Parts, size: int, fresh: int) -> Any:
+def _put_planes(b: Any, parts: Parts, size: int, pixel: Any, planes: Any, plane: Any) -> None:
+    for i, row in _twice_in_parts(parts, size, pixel):
+        target = behind(b, planes, b.mul(plane, constant(i * INPUT)))
+        for j, value in row.items():
+            _store(b, value, _strided(b, target, plane, j))
+
+
+def gather_code(parts: Parts, size: int, fresh: int) -> Any:
     """Code that transforms a square of pixels to planes; pixels from row `fresh` on may be new to the cache."""
 
     def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
@@ -174,10 +182,7 @@ def _gather_code(parts: Parts, size: int, fresh: int) -> Any:
                 def pixel(i: int, j: int) -> _Vector:
                     return _Vector(b, masked_load(b, pointers(i, j), masked(i, j)))
 
-                for i, row in _twice_in_parts(parts, size, pixel):
-                    target = behind(b, planes, b.add(c, b.mul(plane, constant(i * INPUT))))
-                    for j, value in row.items():
-                        _store(b, value, _strided(b, target, plane, j))
+                _put_planes(b, parts, size, pixel, b.gep(planes, [c]), plane)
 
             with b.if_else(pixels.whole) as (inner, border):
                 with inner:
@@ -195,29 +200,59 @@ def transform_inputs(typingctx, corner, down, right, row, high, column, wide, ch
 
     Whole vectors of planes are written: zeros behind the last channel. Pixels `ahead` are fetched into the cache.
     """
-    return _gather_code(_INPUTS, INPUT, 1)
+    return gather_code(_INPUTS, INPUT, 1)
+
+
+def _dense_code(parts: Parts, size: int) -> Any:
+    """Code that transforms one vector of a square of pixels that stand side by side, rows `down` elements apart."""
+
+    def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        corner, down, planes, plane = arguments
+        rows = [behind(b, corner, b.mul(down, constant(i))) for i in range(size)]
+        _put_planes(b, parts, size, lambda i, j: _load(b, b.gep(rows[i], [constant(j * LANES)])), planes, plane)
+        return context.get_dummy_value()
+
+    return types.void(FloatPointer, Integer, FloatPointer, Integer), codegen
+
+
+@intrinsic
+def transform_dense_inputs(typingctx, corner, down, planes, plane):  # type: ignore[no-untyped-def]
+    """One vector of planes = B^T d B of 6x6 vectors, which stand side by side in rows `down` elements apart."""
+    return _dense_code(_INPUTS, INPUT)
+
+
+@intrinsic
+def transform_dense_gradients(typingctx, corner, down, planes, plane):  # type: ignore[no-untyped-def]
+    """One vector of planes = A g A^T of 4x4 vectors, which stand as those of `transform_dense_inputs`."""
+    return _dense_code(_GRADIENTS, OUTPUT)
 
 
 @intrinsic
 def transform_gradients(typingctx, corner, down, right, row, high, column, wide, channels, ahead, planes, plane):  # type: ignore[no-untyped-def]
     """planes = A g A^T of the 4x4 pixels of a `Square`, as `transform_inputs` does it."""
-    return _gather_code(_GRADIENTS, OUTPUT, 0)
+    return gather_code(_GRADIENTS, OUTPUT, 0)
 
 
-@intrinsic
-def transform_outputs(typingctx, planes, plane, channels, bias, corner, down, right, row, high, column, wide, ahead):  # type: ignore[no-untyped-def]
-    """The 4x4 pixels of a `Square` = A^T m A + bias of 36 planes, whose vectors are read whole.
+OUTPUTS = (FloatPointer, Integer, Integer, FloatPointer, *SQUARE, Integer)
+"""Types of what `transform_outputs` takes."""
 
-    Pixels that are `ahead` are fetched into the cache, for a store waits for its line.
+
+def scatter_code(finish: Finish | None = None) -> Callable[..., Any]:
+    """Code that transforms planes to a square of pixels.
+
+    ``finish(b, c, mask, pixels, ahead, *more)`` gives a function that makes what is stored of a row of four values,
+    ``row(i, values, masks)``, and another that is called behind the last.
     """
 
     def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        planes, plane, channels, bias, *place, ahead = arguments
+        (planes, plane, channels, bias, *place, ahead), more = arguments[: len(OUTPUTS)], arguments[len(OUTPUTS) :]
         pixels = Square(b, OUTPUT, *place)
         with _vectors(b, channels) as loop:
             c = b.mul(loop.index, constant(LANES))
-            masks = pixels.masks(tail_mask(b, b.sub(channels, c)))
+            mask = tail_mask(b, b.sub(channels, c))
+            masks = pixels.masks(mask)
             pointers = pixels.pointers(c)
+            change, done = finish(b, c, mask, place, ahead, *more) if finish else (None, None)
             for i, j in product(range(OUTPUT), range(OUTPUT)):
                 prefetch(b, b.gep(pointers(i, j), [ahead]), writing=True)
             added = _load(b, b.gep(bias, [c]))
@@ -227,11 +262,25 @@ def transform_outputs(typingctx, planes, plane, channels, bias, corner, down, ri
                 return _load(b, _strided(b, sources[i], plane, j))
 
             for i, row in _twice_in_parts(_OUTPUTS, INPUT, element):
-                for j, value in row.items():
-                    masked_store(b, (value + added).value, pointers(i, j), masks(i, j))
+                values, inside = [(row[j] + added).value for j in range(OUTPUT)], [masks(i, j) for j in range(OUTPUT)]
+                if change:
+                    values = change(i, values, inside)
+                for j, value in enumerate(values):
+                    masked_store(b, value, pointers(i, j), inside[j])
+            if done:
+                done()
         return context.get_dummy_value()
 
-    return types.void(FloatPointer, Integer, Integer, FloatPointer, *SQUARE, Integer), codegen
+    return codegen
+
+
+@intrinsic
+def transform_outputs(typingctx, planes, plane, channels, bias, corner, down, right, row, high, column, wide, ahead):  # type: ignore[no-untyped-def]
+    """The 4x4 pixels of a `Square` = A^T m A + bias of 36 planes, whose vectors are read whole.
+
+    Pixels that are `ahead` are fetched into the cache, for a store waits for its line.
+    """
+    return types.void(*OUTPUTS), scatter_code()
 
 
 @intrinsic

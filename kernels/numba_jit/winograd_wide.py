@@ -17,13 +17,13 @@ from .winograd_tiles import multiply
 
 
 @inline
-def transform_blocks(load, image, depth, transformed, N, TH, TW, TILES, INPUTS, RUNS, begin, end):  # type: ignore[no-untyped-def]
+def transform_blocks(load, image, change, depth, transformed, N, TH, TW, TILES, INPUTS, RUNS, begin, end):  # type: ignore[no-untyped-def]
     """transformed[block, run, plane, tile, c] = B^T d B; a task transforms DEPTH channels of a block of tiles."""
     for task in range(begin, end):
         first, c = task // RUNS * TILES, task % RUNS * DEPTH
         tiles = at_most(TILES, N * TH * TW - first)
         planes = at(transformed, task * PLANES * INPUTS)
-        load(image, c, at_most(DEPTH, depth - c), first, tiles, TH, TW, planes, number(DEPTH), INPUTS)
+        load(image, change, c, at_most(DEPTH, depth - c), first, tiles, TH, TW, planes, number(DEPTH), INPUTS)
         fill_rows(tiles, planes, number(DEPTH), INPUTS)
 
 
@@ -55,7 +55,7 @@ def wide_winograd_conv2d_forward_inputs(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """See `transform_blocks`."""
     image = at(x, 0), H, W, C, padding[0], padding[1]
-    transform_blocks(load_inputs, image, C, transformed, N, TH, TW, TILES, INPUTS, RUNS, begin, end)
+    transform_blocks(load_inputs, image, 0, C, transformed, N, TH, TW, TILES, INPUTS, RUNS, begin, end)
 
 
 @kernel
@@ -64,7 +64,7 @@ def wide_winograd_conv2d_backward_data_inputs(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """See `transform_blocks`."""
     image = at(dy, 0), OH, OW, K, 2 - padding[0], 2 - padding[1]
-    transform_blocks(load_inputs, image, K, transformed, N, TH, TW, TILES, INPUTS, RUNS, begin, end)
+    transform_blocks(load_inputs, image, 0, K, transformed, N, TH, TW, TILES, INPUTS, RUNS, begin, end)
 
 
 @kernel
