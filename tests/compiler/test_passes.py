@@ -455,3 +455,19 @@ def test_recompute_leaves_small_steps_alone():
     before = text(graph)
     recompute(graph)
     assert text(graph) == before
+
+
+def test_a_gradient_that_two_convolutions_need_is_composed_once():
+    graph = backward_graph()
+    weight = graph.nodes[-1]
+    graph.nodes.append(
+        node("conv2d_backward_data", "first", dy=weight["dy"], w=graph.nodes[0]["w"], dx=outside("dx", *IMAGES),
+             size=(4, 4), **WINDOW)
+    )  # fmt: skip
+    for run in (split_norms, join_pixels, fuse_loads, fuse_stores, dead_code):
+        run(graph)
+    assert text(graph)[-3:] == [
+        "affine_gradient dy=%8 z=%0 slope=%10 factor=%11 offset=%12 -> dx=%13",
+        "conv2d_backward_weight x=x0 dy=%13 -> dw=dw",
+        "conv2d_backward_data dy=%13 w=w1 -> dx=dx",
+    ]

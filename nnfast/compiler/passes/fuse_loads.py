@@ -1,7 +1,8 @@
 """Let convolutions and poolings apply what was done to each pixel of their inputs while they load them.
 
 A batch norm and its activation then need no pass over memory of their own, and only the convolution's output is kept.
-The same holds for the gradient of a batch norm, which the convolution before it composes on load.
+The gradient of a batch norm is composed on load where one convolution alone needs it, as in a network's first layer. Where
+two do, one pass in place is cheaper than composing it twice: by 1 to 5 % of a step of VGG, ResNet-20 and ResNet-18.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def fuse_loads(graph: Graph) -> None:
     for item in graph.nodes:
         if item.name == "affine_forward" and not item.has("r"):
             _move(rewriting, item, item["y"], _takes_images, _with_images)
-        elif item.name == "affine_gradient":
+        elif item.name == "affine_gradient" and len(rewriting.uses.readers.get(item["dx"].buffer, ())) == 1:
             _move(rewriting, item, item["dx"], _takes_gradients, _with_gradients)
     rewriting.close()
 
