@@ -1,8 +1,8 @@
 """Let convolutions and poolings apply what was done to each pixel of their inputs while they load them.
 
 A batch norm and its activation then need no pass over memory of their own, and only the convolution's output is kept.
-The gradient of a batch norm is composed on load where one convolution alone needs it, as in a network's first layer. Where
-two do, one pass in place is cheaper than composing it twice: by 1 to 5 % of a step of VGG, ResNet-20 and ResNet-18.
+The gradient of a batch norm is composed on load where one convolution alone needs it, as in a network's first layer.
+Where two do, one pass in place is cheaper than composing it twice: by 1 to 5 % of a step of VGG, ResNet-20, ResNet-18.
 """
 
 from __future__ import annotations
