@@ -101,22 +101,34 @@ def _cython_address(op: Operation, algorithm: str, stage: str) -> int:
         raise _missing(op, algorithm, stage, "cython") from None
 
 
+def numba_code(op: Operation, algorithm: str, stage: str) -> bytes:
+    """The object code of a stage's Numba kernel: from disk, or compiled now and kept.
+
+    Raises
+    ------
+    NotImplementedError : there is no such kernel.
+    """
+    from .numba_jit import objects
+
+    name = f"{op.name}.{algorithm}.{stage}"
+    code = objects.read(name)
+    if code is None:
+        from .numba_jit.compiler import compile_object
+
+        module = import_module(f".numba_jit.{op.module}", __package__)
+        function = getattr(module, stage, None)
+        if function is None or not getattr(function, "is_kernel", False):
+            raise _missing(op, algorithm, stage, "numba")
+        code = compile_object(function, op, algorithm)
+        objects.write(name, code)
+    return code
+
+
 def _numba_address(op: Operation, algorithm: str, stage: str) -> int:
     try:
         from .numba_jit import objects
 
-        name = f"{op.name}.{algorithm}.{stage}"
-        code = objects.read(name)
-        if code is None:
-            from .numba_jit.compiler import compile_object
-
-            module = import_module(f".numba_jit.{op.module}", __package__)
-            function = getattr(module, stage, None)
-            if function is None or not getattr(function, "is_kernel", False):
-                raise _missing(op, algorithm, stage, "numba")
-            code = compile_object(function, op, algorithm)
-            objects.write(name, code)
-        return objects.load(code)
+        return objects.load(numba_code(op, algorithm, stage))
     except ImportError as error:
         raise ImportError(f"{op.name}: the numba backend cannot be imported ({error}); install numba, or call "
                           "nnfast.set_backend('cython')") from error  # fmt: skip

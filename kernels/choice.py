@@ -85,9 +85,32 @@ def choose(op: Operation, sizes: Sizes, key: str, backend: str, seconds: Callabl
     key = f"{backend} {key}"
     if key not in _choices:
         ranked = op.ranked(sizes, backend)
-        measured = len(ranked) > 1 and op.flops is not None and op.flops(sizes) >= WORTH_MEASURING
-        _choices[key] = _remembered(key, ranked, seconds) if measured else ranked[0]
+        _choices[key] = _remembered(key, ranked, seconds) if _measured(op, sizes, ranked) else ranked[0]
     return _choices[key]
+
+
+def contenders(op: Operation, sizes: Sizes, key: str, backend: str) -> tuple[str, ...]:
+    """The algorithms that `choose` would run to choose among them, or the only one that it could return."""
+    if op.candidates and _fixed != "auto":
+        return (_fixed_algorithm(op, sizes, backend),)
+    key = f"{backend} {key}"
+    if key in _choices:
+        return (_choices[key],)
+    ranked = op.ranked(sizes, backend)
+    if not _measured(op, sizes, ranked):
+        return ranked[:1]
+    folder = _folder()
+    kept = None if folder is None else _read(_file(folder, key))
+    return (kept,) if kept in ranked else ranked if folder is not None else ranked[:1]
+
+
+def _measured(op: Operation, sizes: Sizes, ranked: tuple[str, ...]) -> bool:
+    """Whether there is more than one algorithm, and enough work to tell them apart."""
+    return len(ranked) > 1 and op.flops is not None and op.flops(sizes) >= WORTH_MEASURING
+
+
+def _file(folder: Path, key: str) -> Path:
+    return folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.algorithm"
 
 
 def _fixed_algorithm(op: Operation, sizes: Sizes, backend: str) -> str:
@@ -114,7 +137,7 @@ def _remembered(key: str, ranked: tuple[str, ...], seconds: Callable[[str], floa
     folder = _folder()
     if folder is None:
         return ranked[0]
-    file = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.algorithm"
+    file = _file(folder, key)
     kept = _read(file)
     if kept not in ranked:
         if kept is not None:  # damaged, or of algorithms that are no more

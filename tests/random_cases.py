@@ -250,7 +250,11 @@ GENERATORS: dict[str, Callable[[Rng, Draw, Operation, str], Drawn | Case | None]
     ),
     **dict.fromkeys(
         (
-            "channel_sums", "batch_norm_statistics", "batch_norm_running", "batch_norm_scale", "batch_norm_gradient",
+            "channel_sums",
+            "batch_norm_statistics",
+            "batch_norm_running",
+            "batch_norm_scale",
+            "batch_norm_gradient",
             "channel_gradient",
         ),
         _split_norm,

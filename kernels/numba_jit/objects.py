@@ -119,6 +119,12 @@ def cache_folder(root: Path) -> Path | None:
     return folder
 
 
+def kept(name: str) -> bool:
+    """Whether there is object code under `name`."""
+    folder = cache_folder(cache_root())
+    return folder is not None and (folder / f"{name}.o").exists()
+
+
 def read(name: str) -> bytes | None:
     """The object code kept under `name`, or None if there is none that is whole."""
     folder = cache_folder(cache_root())

@@ -9,7 +9,8 @@ import numpy as np
 
 from nnfast.kernels.backends import has_kernels
 from nnfast.kernels.binding import Binding, bind
-from nnfast.kernels.choice import choose
+from nnfast.kernels.build import build
+from nnfast.kernels.choice import choose, contenders
 from nnfast.kernels.launch import release_scratch, run_compiled
 from nnfast.kernels.operation import COMPILED
 
@@ -34,14 +35,29 @@ def algorithms(graph: Graph, backend: str) -> None:
     Of several algorithms the first run for a shape measures which is faster, on memory of its own, and remembers it.
     An operation that the backend has no kernels for is computed by the other compiled one; the listing says so.
     """
+    bindings: dict[Node, Binding] = {}
     for node in graph.nodes:
         if node.op is GUARD or backend == "reference":
             node.backend, node.algorithm = backend, next(iter(node.op.algorithms))
-            continue
-        binding = binding_of(node)
-        node.backend = backend if has_kernels(node.op, binding.sizes, backend) else _other(backend)
+        else:
+            binding = bindings[node] = binding_of(node)
+            node.backend = backend if has_kernels(node.op, binding.sizes, backend) else _other(backend)
+    _build(bindings)
+    for node, binding in bindings.items():
         node.algorithm = choose(node.op, binding.sizes, binding.key, node.backend, _Timer(node).seconds)
     release_scratch()  # a plan has its own
+
+
+def _build(bindings: Mapping[Node, Binding]) -> None:
+    """Compile the kernels that are not on disk, all CPUs at once."""
+    kernels: dict[tuple[str, str, str], None] = {}
+    for node, binding in bindings.items():
+        if node.backend == "numba":
+            for name in contenders(node.op, binding.sizes, binding.key, "numba"):
+                stages = node.op.algorithms[name].stages
+                kernels.update(dict.fromkeys((node.name, name, stage.kernel) for stage in stages))
+    if kernels:
+        build(list(kernels))
 
 
 def _other(backend: str) -> str:
