@@ -8,6 +8,7 @@ from .graph import Graph
 from .passes.algorithms import algorithms
 from .passes.commit import commit
 from .passes.dead_code import dead_code
+from .passes.delay import delay
 from .passes.finite import finite
 from .passes.fuse_loads import fuse_loads
 from .passes.fuse_stores import fuse_stores
@@ -28,6 +29,7 @@ PASSES: dict[str, Callable[[Graph], None]] = {
     "leftovers": dead_code,
     "finite": finite,
     "commit": commit,
+    "delay": delay,
     "recompute": recompute,
     "in_place": in_place,
     "groups": groups,

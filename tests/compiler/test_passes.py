@@ -7,6 +7,7 @@ import numpy as np
 from nnfast.compiler.graph import GUARD, Graph, Node, made, node
 from nnfast.compiler.passes.commit import commit
 from nnfast.compiler.passes.dead_code import dead_code
+from nnfast.compiler.passes.delay import delay
 from nnfast.compiler.passes.finite import finite
 from nnfast.compiler.passes.fuse_loads import fuse_loads
 from nnfast.compiler.passes.fuse_stores import fuse_stores
@@ -471,3 +472,63 @@ def test_a_gradient_that_two_convolutions_need_is_composed_once():
         "conv2d_backward_weight x=x0 dy=%13 -> dw=dw",
         "conv2d_backward_data dy=%13 w=w1 -> dx=dx",
     ]
+
+
+def residual_graph(shortcut=(64, 8)):
+    """Two branches of a gradient, of which the shortcut's comes first; it also gives the gradient of a weight."""
+    g, z = made((32, 8)), made((32, 8))
+    dz, short, main, total = made((32, 8)), made(shortcut), made((32, 8)), made(shortcut)
+    vectors_ = {name: outside(name, 8) for name in ("slope", "factor", "offset")}
+    nodes = [
+        node("exp", x=given((32, 8)), y=g),
+        node("exp", x=given((32, 8), argument=1), y=z),
+        node("affine_gradient", "short", dy=g, z=z, **vectors_, dx=dz),
+        node("linear_backward_data", "short", dy=dz, w=outside("w", 8, 8), dx=short),
+        node("linear_backward_weight", "short", x=given((32, 8)), dy=dz, dw=outside("dw", 8, 8)),
+        node("log", "main", x=g, y=main),
+        node("affine_backward", "join", dy=short, dy2=made(shortcut), y=given(shortcut, argument=2), dx=total,
+             activation=1),
+    ]  # fmt: skip
+    nodes.insert(6, node("log", "main", x=given(shortcut, argument=2), y=nodes[-1]["dy2"]))
+    return Graph(nodes, results=[total, main])
+
+
+def test_delay_moves_a_branch_and_its_weight_gradient(monkeypatch):
+    monkeypatch.setattr("nnfast.compiler.passes.delay.ENOUGH", 0)
+    monkeypatch.setattr("nnfast.compiler.passes.delay.SMALLEST", 0)
+    graph = residual_graph()
+    delay(graph)
+    assert [f"{item.place} {item.name}".strip() for item in graph.nodes] == [
+        "exp",
+        "main log",
+        "exp",
+        "short affine_gradient",
+        "short linear_backward_data",
+        "short linear_backward_weight",
+        "main log",  # the other term, which needs nothing that would be kept for it
+        "join affine_backward",
+    ]
+
+
+def test_delay_only_where_it_saves_memory(monkeypatch):
+    monkeypatch.setattr("nnfast.compiler.passes.delay.SMALLEST", 0)
+    graph = residual_graph()
+    before = text(graph)
+    delay(graph)  # a small step
+    assert text(graph) == before
+    monkeypatch.setattr("nnfast.compiler.passes.delay.ENOUGH", 0)
+    graph = residual_graph(shortcut=(16, 8))
+    before = text(graph)
+    delay(graph)  # its result is smaller than what it is made of
+    assert text(graph) == before
+
+
+def test_delay_keeps_the_order_of_what_depends_on_each_other(monkeypatch):
+    monkeypatch.setattr("nnfast.compiler.passes.delay.ENOUGH", 0)
+    monkeypatch.setattr("nnfast.compiler.passes.delay.SMALLEST", 0)
+    graph = residual_graph()
+    weight = graph.nodes[4]
+    graph.nodes.insert(5, node("add", "main", a=weight["dw"], b=weight["dw"], y=weight["dw"], alpha=1.0))
+    before = text(graph)
+    delay(graph)
+    assert text(graph) == before

@@ -21,12 +21,12 @@ def recompute(graph: Graph) -> None:
         for node in graph.nodes:
             node.group = -1
         lives = lifetimes(graph)
-        peak, size = _peak(lives, len(graph.nodes))
-        if size <= ENOUGH or not _split(graph, lives, peak):
+        time, size = peak(lives, len(graph.nodes))
+        if size <= ENOUGH or not _split(graph, lives, time):
             return
 
 
-def _peak(lives: dict[Buffer, tuple[int, int]], count: int) -> tuple[int, int]:
+def peak(lives: dict[Buffer, tuple[int, int]], count: int) -> tuple[int, int]:
     """The node during which most bytes are in use, and how many."""
     change = [0] * (count + 3)
     for buffer, (first, last) in lives.items():
@@ -40,17 +40,17 @@ def _peak(lives: dict[Buffer, tuple[int, int]], count: int) -> tuple[int, int]:
     return best, size
 
 
-def _split(graph: Graph, lives: dict[Buffer, tuple[int, int]], peak: int) -> bool:
+def _split(graph: Graph, lives: dict[Buffer, tuple[int, int]], most: int) -> bool:
     """Make the result of one pass over pixels, the last that spans the peak, again behind it; whether there was one."""
     uses = Uses(graph)
-    for number in range(min(peak, len(graph.nodes)) - 1, -1, -1):
+    for number in range(min(most, len(graph.nodes)) - 1, -1, -1):
         node = graph.nodes[number]
         if node.name != "affine_forward":
             continue
         y = node["y"]
         touched = [i for i, other in enumerate(graph.nodes) if any(x.buffer is y.buffer for x in other.touches)]
-        later = next((i for i in touched if i > peak), None)
-        if y.nbytes < SMALLEST or later is None or peak in touched or y.buffer in uses.kept:
+        later = next((i for i in touched if i > most), None)
+        if y.nbytes < SMALLEST or later is None or most in touched or y.buffer in uses.kept:
             continue
         if uses.maker(y) is node and all(_there(uses, lives, operand, later) for operand in node.reads):
             _repeat(graph, node, y, later)
