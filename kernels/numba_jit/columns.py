@@ -15,7 +15,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .compiler import inline
-from .memory import at, at_most, copy, fill
+from .memory import at, at_most, copy, doubles, fill, floats
 from .simd import LANES, LINE, VECTOR, constant, load_vector, store_vector, streaming_store, zero
 from .vector import add_in_double, partial_load, partial_store, prefetch, vector
 
@@ -282,3 +282,24 @@ def sum_gradients(dy, x, stride, rows, columns, wide, ahead, centre, sums, produ
     if j < width:
         g, line, c, s, q = at(dy, j), at(x, j), at(centre, j), at(sums, j), at(products, j)
         _products_of_group(g, line, step, whole, width - j, 1, rest - j, ahead, c, s, q)
+
+
+@inline
+def sum_blocks(add, sources, centre, partial, M, C, ROWS, begin, end):  # type: ignore[no-untyped-def]
+    """Two sums a column of each block of ROWS rows, those of a chunk by ``add(sources, first, ...)``."""
+    middle, lanes, second = floats(WIDTH), doubles(WIDTH), doubles(WIDTH)
+    for part in range(begin, end):
+        rows = at_most(M - part * ROWS, ROWS)
+        for c in range(0, C, WIDTH):
+            columns = at_most(C - c, WIDTH)
+            wide = side_by_side(columns, C, rows, GROUP)
+            step = chunk_rows(CHUNK, wide * columns) * wide
+            copy(at(centre, c), middle, columns)
+            repeat(middle, columns, wide)
+            fill(lanes, 0.0, WIDTH)
+            fill(second, 0.0, WIDTH)
+            for row in range(0, rows, step):
+                first, count = (part * ROWS + row) * C + c, at_most(rows - row, step)
+                add(sources, first, C, count, columns, wide, step * C, middle, lanes, second)
+            fold(lanes, columns, wide, at(partial, 2 * part * C + c))
+            fold(second, columns, wide, at(partial, (2 * part + 1) * C + c))

@@ -21,6 +21,7 @@ from .columns import (
     load_or,
     repeat,
     side_by_side,
+    sum_blocks,
     sum_gradients,
 )
 from .compiler import inline, kernel
@@ -189,29 +190,20 @@ def batch_norm_inference(  # type: ignore[no-untyped-def]
 # ---------------------------------------------------------------- backward
 
 
+@inline
+def _add_gradients(sources, first, C, count, columns, wide, ahead, middle, lanes, second):  # type: ignore[no-untyped-def]
+    dy, x = sources
+    sum_gradients(at(dy, first), at(x, first), C, count, columns, wide, ahead, middle, lanes, second)
+
+
 @kernel
 def batch_norm_backward_sums(dy, x, mean, invstd, partial, M, C, ROWS, begin, end):  # type: ignore[no-untyped-def]
     """The sums of dy and of dy * xhat of each block."""
-    centre, lanes, second = floats(WIDTH), doubles(WIDTH), doubles(WIDTH)
+    sum_blocks(_add_gradients, (dy, x), mean, partial, M, C, ROWS, begin, end)
     for part in range(begin, end):
-        rows = at_most(M - part * ROWS, ROWS)
-        for c in range(0, C, WIDTH):
-            columns = at_most(C - c, WIDTH)
-            wide = side_by_side(columns, C, rows, GROUP)
-            step = chunk_rows(CHUNK, wide * columns) * wide
-            copy(at(mean, c), centre, columns)
-            repeat(centre, columns, wide)
-            fill(lanes, 0.0, WIDTH)
-            fill(second, 0.0, WIDTH)
-            for row in range(0, rows, step):
-                first, count = (part * ROWS + row) * C + c, at_most(rows - row, step)
-                sum_gradients(at(dy, first), at(x, first), C, count, columns, wide, step * C, centre, lanes, second)
-            sums, products = at(partial, 2 * part * C + c), at(partial, (2 * part + 1) * C + c)
-            fold(lanes, columns, wide, sums)
-            fold(second, columns, wide, products)
-            scale = at(invstd, c)
-            for j in range(columns):
-                products[j] *= scale[j]
+        products = at(partial, (2 * part + 1) * C)
+        for c in range(C):
+            products[c] *= invstd[c]
 
 
 @inline

@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from .columns import CHUNK, GROUP, WIDTH, add_deviations, add_parts, chunk_rows, fold, repeat, side_by_side
+from .columns import add_deviations, add_parts, sum_blocks
 from .compiler import inline, kernel
 from .exponential import sqrt
-from .memory import at, at_most, copy, doubles, fill, floats
+from .memory import at
+
+
+@inline
+def _add_deviations(sources, first, C, count, columns, wide, ahead, middle, lanes, second):  # type: ignore[no-untyped-def]
+    add_deviations(at(sources[0], first), C, count, columns, wide, ahead, 0, middle, lanes, second)
 
 
 @kernel
 def channel_sums(x, centre, partial, M, C, ROWS, begin, end):  # type: ignore[no-untyped-def]
     """The sums of each block; see `columns.py`."""
-    middle, lanes, second = floats(WIDTH), doubles(WIDTH), doubles(WIDTH)
-    for part in range(begin, end):
-        rows = at_most(M - part * ROWS, ROWS)
-        for c in range(0, C, WIDTH):
-            columns = at_most(C - c, WIDTH)
-            wide = side_by_side(columns, C, rows, GROUP)
-            step = chunk_rows(CHUNK, wide * columns) * wide
-            copy(at(centre, c), middle, columns)
-            repeat(middle, columns, wide)
-            fill(lanes, 0.0, WIDTH)
-            fill(second, 0.0, WIDTH)
-            for row in range(0, rows, step):
-                source, count = at(x, (part * ROWS + row) * C + c), at_most(rows - row, step)
-                add_deviations(source, C, count, columns, wide, step * C, 0, middle, lanes, second)
-            fold(lanes, columns, wide, at(partial, 2 * part * C + c))
-            fold(second, columns, wide, at(partial, (2 * part + 1) * C + c))
+    sum_blocks(_add_deviations, (x,), centre, partial, M, C, ROWS, begin, end)
 
 
 @kernel
