@@ -80,28 +80,22 @@ def choose(op: Operation, sizes: Sizes, key: str, backend: str, seconds: Callabl
     ------
     NotImplementedError : the backend has no such algorithm as `set_conv_algorithm` asks for.
     """
-    if op.candidates and _fixed != "auto":
-        return _fixed_algorithm(op, sizes, backend)
-    key = f"{backend} {key}"
-    if key not in _choices:
-        ranked = op.ranked(sizes, backend)
-        _choices[key] = _remembered(key, ranked, seconds) if _measured(op, sizes, ranked) else ranked[0]
-    return _choices[key]
+    rivals = contenders(op, sizes, key, backend)
+    return rivals[0] if len(rivals) == 1 else _settled(f"{backend} {key}", rivals, seconds)
 
 
 def contenders(op: Operation, sizes: Sizes, key: str, backend: str) -> tuple[str, ...]:
-    """The algorithms that `choose` would run to choose among them, or the only one that it could return."""
+    """The algorithms that `choose` runs to choose among them, or the only one that it returns."""
     if op.candidates and _fixed != "auto":
         return (_fixed_algorithm(op, sizes, backend),)
     key = f"{backend} {key}"
-    if key in _choices:
-        return (_choices[key],)
-    ranked = op.ranked(sizes, backend)
-    if not _measured(op, sizes, ranked):
-        return ranked[:1]
-    folder = _folder()
-    kept = None if folder is None else _read(_file(folder, key))
-    return (kept,) if kept in ranked else ranked if folder is not None else ranked[:1]
+    if key not in _choices:
+        ranked = op.ranked(sizes, backend)
+        known = _remembered(key, ranked) if _measured(op, sizes, ranked) else ranked[0]
+        if known is None:
+            return ranked
+        _choices[key] = known
+    return (_choices[key],)
 
 
 def _measured(op: Operation, sizes: Sizes, ranked: tuple[str, ...]) -> bool:
@@ -132,19 +126,26 @@ def forget() -> None:
     _choices.clear()
 
 
-def _remembered(key: str, ranked: tuple[str, ...], seconds: Callable[[str], float]) -> str:
-    """The choice that stands on disk, made now if there is none."""
+def _remembered(key: str, ranked: tuple[str, ...]) -> str | None:
+    """The choice that stands on disk, None if there is none; the likeliest where none can be kept."""
     folder = _folder()
     if folder is None:
         return ranked[0]
+    kept = _read(_file(folder, key))
+    return kept if kept in ranked else None
+
+
+def _settled(key: str, ranked: tuple[str, ...], seconds: Callable[[str], float]) -> str:
+    """The choice that is made now, and kept; another process's if that was first."""
+    folder = _folder()
+    assert folder is not None  # else there was nothing to choose
     file = _file(folder, key)
+    if _read(file) not in (None, *ranked):  # damaged, or of algorithms that are no more
+        file.unlink(missing_ok=True)
+    _write(file, _fastest(ranked, seconds), key)
     kept = _read(file)
-    if kept not in ranked:
-        if kept is not None:  # damaged, or of algorithms that are no more
-            file.unlink(missing_ok=True)
-        _write(file, _fastest(ranked, seconds), key)
-        kept = _read(file)
-    return kept if kept in ranked else ranked[0]  # what cannot be kept would differ from run to run
+    _choices[key] = kept if kept in ranked else ranked[0]  # what cannot be kept would differ from run to run
+    return _choices[key]
 
 
 def _fastest(ranked: tuple[str, ...], seconds: Callable[[str], float]) -> str:
