@@ -25,7 +25,7 @@ LARGE = 1 << 16  # bytes
 Allocate = Callable[[str, tuple[int, ...], np.dtype], np.ndarray]
 
 
-def _empty(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+def aligned_empty(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """Memory that begins at a cache line, which NumPy's own does not: kernels write large results around the caches."""
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
@@ -71,7 +71,7 @@ def prepare(
     attributes: Mapping[str, Any],
     outputs: Mapping[str, np.ndarray] | None,
     backend: str,
-    allocate: Allocate = _empty,
+    allocate: Allocate = aligned_empty,
     algorithm: str | None = None,
 ) -> tuple[Binding, dict[str, np.ndarray]]:
     """Check what an operation is given, and allocate the outputs that are missing; see `run`."""
@@ -100,7 +100,7 @@ def run(
     attributes: Mapping[str, Any],
     outputs: Mapping[str, np.ndarray] | None = None,
     backend: str | None = None,
-    allocate: Allocate = _empty,
+    allocate: Allocate = aligned_empty,
     algorithm: str | None = None,
 ) -> dict[str, np.ndarray]:
     """Run an operation now and return its outputs.
@@ -124,10 +124,10 @@ def run(
     op = binding.op
     memory = {**arrays, **results}
     if backend == "reference":
-        with _single_threaded_blas():
+        with single_threaded_blas():
             reference_function(op)(**memory, **attributes)
     else:
-        own = None if allocate is _empty else allocate
+        own = None if allocate is aligned_empty else allocate
         if algorithm is None and len(op.algorithms) > 1:
 
             def seconds(rival: str) -> float:
@@ -141,7 +141,7 @@ def run(
     return results
 
 
-def _single_threaded_blas() -> AbstractContextManager[Any]:
+def single_threaded_blas() -> AbstractContextManager[Any]:
     """BLAS on one thread, for how it shares out a product would show in the reference's bits."""
     global _blas
     if _blas is None:
@@ -176,20 +176,25 @@ HUGE = 1 << 21  # bytes of a huge page
 def _arena_memory(size: int) -> np.ndarray:
     """At least `size` bytes that belong to this Python thread and are used again by its next call.
 
-    They are mapped in huge pages where the system has them: scratch is strided over, and a page is looked up each time.
+    They are mapped in huge pages: scratch is strided over, and a page is looked up each time.
     """
     memory = getattr(_arena, "memory", None)
     if memory is None or memory.nbytes < size:
-        length = max(1, blocks(size, HUGE)) * HUGE
-        if hasattr(mmap, "MADV_HUGEPAGE"):
-            # Shared memory, which is what mmap gives unless told otherwise, has no huge pages.
-            mapping = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-            with suppress(OSError):  # a kernel without them
-                mapping.madvise(mmap.MADV_HUGEPAGE)
-        else:
-            mapping = mmap.mmap(-1, length)
-        memory = _arena.memory = np.frombuffer(mapping, np.uint8)
+        memory = _arena.memory = huge_pages(size)
     return memory
+
+
+def huge_pages(size: int) -> np.ndarray:
+    """At least `size` bytes of zeros, mapped in huge pages where the system has them; touched when they are used."""
+    length = max(1, blocks(size, HUGE)) * HUGE
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        # Shared memory, which is what mmap gives unless told otherwise, has no huge pages.
+        mapping = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        with suppress(OSError):  # a kernel without them
+            mapping.madvise(mmap.MADV_HUGEPAGE)
+    else:
+        mapping = mmap.mmap(-1, length)
+    return np.frombuffer(mapping, np.uint8)
 
 
 def release_scratch() -> None:

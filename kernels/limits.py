@@ -12,7 +12,7 @@ import numpy as np
 
 from . import runtime
 from .binding import bind
-from .launch import _empty, run_compiled
+from .launch import aligned_empty, run_compiled
 from .numba_jit import objects
 from .operation import Operation, operation
 from .threads import get_num_threads
@@ -47,7 +47,7 @@ def limits() -> Limits:
 @cache
 def _measured(threads: int) -> Limits:
     multiply, flops = multiply_adds(rounds=2_000)
-    arrays = {name: _empty(name, (COPIED,), np.dtype(np.float32)) for name in "xy"}
+    arrays = {name: aligned_empty(name, (COPIED,), np.dtype(np.float32)) for name in "xy"}
     arrays["x"][...] = 1
     copy = bind("scale", {"x": arrays["x"]}, {"alpha": 1.0, "beta": 0.0})
     copied = _shortest(lambda: run_compiled(copy, arrays, "numba", None))
@@ -66,7 +66,7 @@ def _shortest(call: Callable[[], None]) -> float:
 
 def multiply_adds(rounds: int = 20_000) -> tuple[Callable[[], None], int]:
     """A call that does nothing but multiply and add, and how many floating-point operations it is."""
-    x, y = (_empty(name, (TASKS, SUMS), np.dtype(np.float32)) for name in "xy")
+    x, y = (aligned_empty(name, (TASKS, SUMS), np.dtype(np.float32)) for name in "xy")
     x[...] = np.linspace(0.4, 0.6, SUMS)
     flops = 2 * TASKS * rounds * SUMS * LANES
     return bound(objects.load(_multiply_add_code()), MULTIPLIES, {"x": x, "y": y}, rounds=rounds), flops

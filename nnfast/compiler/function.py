@@ -13,7 +13,7 @@ from nnfast.grad_mode import is_grad_enabled
 from nnfast.kernels import runtime
 from nnfast.kernels.backends import current_backend
 from nnfast.kernels.choice import get_conv_algorithm
-from nnfast.kernels.launch import _empty as aligned_empty
+from nnfast.kernels.launch import aligned_empty
 from nnfast.kernels.threads import get_num_threads
 from nnfast.tensor import Tensor, wrap_memory
 from nnfast.tracing import recorder

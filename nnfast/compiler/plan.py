@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import mmap
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -14,17 +13,14 @@ import numpy as np
 
 from nnfast.kernels import runtime
 from nnfast.kernels.backends import reference_function
-from nnfast.kernels.blocking import blocks
-from nnfast.kernels.launch import _single_threaded_blas
+from nnfast.kernels.launch import huge_pages, single_threaded_blas
 
 from .graph import GUARD, INPUT, MADE, OUTSIDE, Buffer, Graph, Node, Operand
 from .passes.algorithms import binding_of
 from .passes.placement import lifetimes, placement
 
-HUGE = 1 << 21  # bytes of a huge page
 _NOWHERE = Buffer(0)
 """Where absent arrays are: at the arena's begin. Masked loads of nothing from address 0 take thousands of cycles."""
-JOINED = 1  # a node's flag: the next one may start before it ends
 
 
 def give_back() -> None:
@@ -54,14 +50,7 @@ class Arena:
             return
         self.memory = np.empty(0, np.uint8)  # the old one is given back first
         give_back()
-        length = blocks(size, HUGE) * HUGE
-        if hasattr(mmap, "MADV_HUGEPAGE"):
-            mapping = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-            with suppress(OSError):  # a kernel without them
-                mapping.madvise(mmap.MADV_HUGEPAGE)
-        else:
-            mapping = mmap.mmap(-1, length)
-        self.memory = np.frombuffer(mapping, np.uint8)
+        self.memory = huge_pages(size)
 
 
 @dataclass
@@ -184,7 +173,7 @@ class Plan:
             elif group[0] not in self.bindings:
                 close()
                 for node in group:
-                    none = np.zeros((0, 5), np.int64)
+                    none = np.zeros((0, runtime.NODE_FIELDS), np.int64)
                     steps.append(Step(none, np.zeros(0, np.uint8), [(node, node.name)], self._python(node)))
             else:
                 self._add_rows(group, base, begins, rows, stages)
@@ -206,7 +195,7 @@ class Plan:
             for i, (node, kernels) in enumerate(present):
                 begin, stride = begins[node]
                 kernel, _, _, tasks = (int(value) for value in kernels[number][:4])
-                flags = JOINED if i + 1 < len(present) else 0
+                flags = runtime.JOINED if i + 1 < len(present) else 0
                 rows.append((kernel, base + 8 * begin, stride, tasks, flags))
                 stages.append((node, self.bindings[node].tasks[number][0]))
 
@@ -220,7 +209,7 @@ class Plan:
                 array.name: np.empty(0, floating) if operand is None else self.view(operand)
                 for array, operand in ((array, node.operands[array.name]) for array in node.op.arrays)
             }
-            with _single_threaded_blas():
+            with single_threaded_blas():
                 function(**arrays, **node.attributes)
 
         return run
@@ -243,7 +232,7 @@ class Plan:
         """Take the memory of the function's arguments for the next run."""
         self._inputs = inputs
         if self._memory is not self.arena.memory:
-            self.arena.reserve(max(self.size, 1))
+            self.arena.reserve(max(self.size, 1))  # absent arrays stand at its begin
             self._memory = self.arena.memory
             if -1 in self._fields:
                 places, offsets = self._fields[-1]
