@@ -97,10 +97,7 @@ class Capture:
     def input(self, like: Tensor) -> Tensor:
         """A tensor that stands for an argument, or for the gradient of one."""
         if like.node is not None and is_grad_enabled():
-            raise CaptureError(
-                f"nnfast.compile: an argument of shape {list(like.shape)} was computed outside of the compiled "
-                "function and is on the tape, so its gradient would be lost; compute it inside, or detach() it"
-            )
+            raise _foreign(like, "an argument")
         memory = self._new(like.memory.shape, like.dtype, INPUT)
         storage = Storage()
         storage.capture = self
@@ -142,10 +139,7 @@ class Capture:
         storage = tensor.storage
         if storage.capture is None:
             if tensor.node is not None and tensor.node.capture is not self and is_grad_enabled():
-                raise CaptureError(
-                    f"nnfast.compile: a tensor of shape {list(tensor.shape)} was computed outside of the compiled "
-                    "function and is on the tape, so its gradient would be lost; compute it inside, or detach() it"
-                )
+                raise _foreign(tensor, "a tensor")
             self.views(tensor)
         elif storage.capture is not self:
             storage.capture.reads(tensor)
@@ -196,11 +190,9 @@ class Capture:
     def writes(self, tensor: Tensor) -> int:
         """See `Recorder`."""
         operand = self.operand(tensor.memory)
-        return (
-            0
-            if operand is None
-            else sum(any(operand.overlaps(written) for written in item.writes) for item in self.graph.nodes)
-        )
+        if operand is None:
+            return 0
+        return sum(any(operand.overlaps(written) for written in item.writes) for item in self.graph.nodes)
 
     def refuse(self, reason: str) -> None:
         """See `Recorder`."""
@@ -407,6 +399,13 @@ class Capture:
         """Let go of everything: tensors that escaped keep this object, and nothing with it."""
         vars(self).update(vars(Capture()))
         self.finished = True
+
+
+def _foreign(tensor: Tensor, what: str) -> CaptureError:
+    return CaptureError(
+        f"nnfast.compile: {what} of shape {list(tensor.shape)} was computed outside of the compiled function and is on "
+        "the tape, so its gradient would be lost; compute it inside, or detach() it"
+    )
 
 
 def _identity(tensor: Tensor, array: np.ndarray) -> Any:

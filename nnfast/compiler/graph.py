@@ -141,6 +141,10 @@ class Node:
         """Whether an array of this name is only written."""
         return any(array.name == name for array in self.op.outputs)
 
+    def change_operands(self, change: Callable[[Operand], Operand]) -> None:
+        """Put what `change` gives in the place of every operand that is there."""
+        self.operands = {name: None if x is None else change(x) for name, x in self.operands.items()}
+
     @property
     def touches(self) -> list[Operand]:
         """All operands."""
@@ -247,11 +251,8 @@ class Uses:
         writers = self.writers.get(operand.buffer, [])
         if len(writers) != 1 or any(update.buffer is operand.buffer for update in writers[0].updates):
             return None
-        return (
-            writers[0]
-            if any(output.buffer is operand.buffer and output.whole for output in writers[0].writes)
-            else None
-        )
+        whole = any(output.buffer is operand.buffer and output.whole for output in writers[0].writes)
+        return writers[0] if whole else None
 
     def stable(self, operand: Operand) -> bool:
         """Whether a buffer has the same values from when it is first read to the end of a run."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from .graph import OUTSIDE, Buffer, Graph, Node, Operand, Uses
@@ -57,10 +55,7 @@ class Rewriting:
         def visit(item: Node) -> None:
             if item in self._instead:
                 for other in self._instead[item]:
-                    if other is item:
-                        made.append(item)
-                    else:
-                        visit(other)
+                    visit(other)
             else:
                 made.append(item)
 
@@ -86,8 +81,3 @@ def same(first: Operand | None, second: Operand | None) -> bool:
     if first is None or second is None:
         return first is second
     return first.same_memory(second)
-
-
-def attributes_of(item: Node, *names: str) -> dict[str, Any]:
-    """Some of a node's attributes."""
-    return {name: item.attributes[name] for name in names}

@@ -12,9 +12,9 @@ def commit(graph: Graph) -> None:
     depends on nothing there: counters, then the steps of optimizers.
     """
     last = max((i for i, item in enumerate(graph.nodes) if item.op is GUARD), default=-1)
-    head, tail = graph.nodes[: last + 1], graph.nodes[last + 1 :]
     if last < 0:
         return
+    head, tail = graph.nodes[: last + 1], graph.nodes[last + 1 :]
     gradients = {operand.buffer for _, operand in graph.gradients}
     kept: list[Node] = []
     moved: list[Node] = []

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from ..graph import Graph, Node, Operand, node
 from ..rewriting import Rewriting
 
-_WINDOW = ("stride", "padding", "dilation")
+CONVOLUTIONS = ("conv2d_forward", "fused_conv2d_forward")
 _FUSED = {
     "conv2d_forward": "fused_conv2d_forward",
     "conv2d_backward_data": "fused_conv2d_backward_data",

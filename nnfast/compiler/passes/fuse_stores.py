@@ -12,9 +12,8 @@ from nnfast.kernels.fused import NO_ACTIVATION
 
 from ..graph import Graph, Node, made, node
 from ..rewriting import Rewriting, same, zeros
-from .fuse_loads import fused
+from .fuse_loads import CONVOLUTIONS, fused
 
-_FORWARD = ("conv2d_forward", "fused_conv2d_forward")
 _DATA = ("conv2d_backward_data", "fused_conv2d_backward_data")
 _SUMMED = ("fused_conv2d_backward_data", "fused_max_pool2d_backward", "affine_backward")
 
@@ -36,8 +35,8 @@ def fuse_stores(graph: Graph) -> None:
 
 
 def _moments(rewriting: Rewriting, item: Node) -> None:
-    maker = rewriting.uses.made_by(item["x"], *_FORWARD)
-    if maker is None or maker.operands.get("centre") is not None:
+    maker = rewriting.uses.made_by(item["x"], *CONVOLUTIONS)
+    if maker is None or maker.has("centre"):
         return
     rewriting.replace(maker, fused(maker, centre=item["centre"], sums=item["sums"]))
     rewriting.replace(item)
@@ -51,7 +50,7 @@ def _gradient(rewriting: Rewriting, item: Node) -> None:
     if activation != NO_ACTIVATION and rewriting.uses.others(dy, item):
         return
     maker = rewriting.uses.made_by(dy, *_DATA, "max_pool2d_backward")
-    if maker is None or maker.operands.get("x") is not None or maker.operands.get("centre") is not None:
+    if maker is None or maker.has("x") or maker.has("centre"):
         return
     if maker.name == "max_pool2d_backward":
         changed = _pooled(rewriting, maker, item)
@@ -100,10 +99,10 @@ def _bias(rewriting: Rewriting, item: Node) -> None:
     if maker is None or maker["dx"].shape[-1] != x.shape[2] or not same(maker["dx"], x):
         return
     channels = x.shape[2]
-    if maker.operands.get("centre") is None:
+    if not maker.has("centre"):
         sums = made((2, channels), np.float64)
         changed = fused(maker, centre=zeros(channels), sums=sums)
-        if maker.name in _DATA and changed.operands["x"] is None:
+        if maker.name in _DATA and not changed.has("x"):
             return  # a convolution sums only around an image
         rewriting.replace(maker, changed)
         maker = changed

@@ -43,7 +43,7 @@ def in_place(graph: Graph) -> None:
                 last[current(source).buffer] = last[result.buffer]
                 break
     for item in graph.nodes:
-        item.operands = {name: None if x is None else current(x) for name, x in item.operands.items()}
+        item.change_operands(current)
     graph.results = [current(operand) for operand in graph.results]
     graph.losses = [current(operand) for operand in graph.losses]
 

@@ -12,9 +12,9 @@ from nnfast.kernels.fused import NO_ACTIVATION, RELU, RELU6
 
 from ..graph import Graph, Node, Operand, node
 from ..rewriting import Rewriting, rows, same
+from .fuse_loads import CONVOLUTIONS
 
 ACTIVATIONS = {"relu": RELU, "relu6": RELU6}
-CONVOLUTIONS = ("conv2d_forward", "fused_conv2d_forward")
 
 
 def join_pixels(graph: Graph) -> None:

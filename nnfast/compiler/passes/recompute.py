@@ -6,6 +6,8 @@ residual block is cheap to make again from what is kept anyway: 2 % of a ResNet'
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..graph import MADE, Buffer, Graph, Node, Operand, Uses, made
 from .placement import lifetimes
 
@@ -68,8 +70,5 @@ def _there(uses: Uses, lives: dict[Buffer, tuple[int, int]], operand: Operand, t
 def _repeat(graph: Graph, node: Node, y: Operand, later: int) -> None:
     again = made(y.shape, y.dtype)
     for other in graph.nodes[later:]:
-        other.operands = {
-            name: Operand(again.buffer, x.shape, x.dtype, x.offset) if x is not None and x.buffer is y.buffer else x
-            for name, x in other.operands.items()
-        }
+        other.change_operands(lambda x: replace(x, buffer=again.buffer) if x.buffer is y.buffer else x)
     graph.nodes.insert(later, Node(node.op, {**node.operands, "y": again}, dict(node.attributes), node.place))

@@ -33,8 +33,8 @@ def _single(item: Node) -> bool:
     return item["x"].dtype == np.float32
 
 
-def _vector(item: Node, name: str = "") -> Operand:
-    return made((item["x"].shape[1],), np.float32, name)
+def _vector(item: Node) -> Operand:
+    return made((item["x"].shape[1],))
 
 
 def _sums(channels: int) -> Operand:
