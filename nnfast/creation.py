@@ -10,7 +10,7 @@ import numpy as np
 from .dispatch import allocate, filled
 from .dtypes import as_dtype, float32, int64, is_floating
 from .random import default_generator
-from .tensor import Storage, Tensor, check_device, fresh, from_numpy, ordered, tensor, wrap, wrap_memory
+from .tensor import Storage, Tensor, check_device, fresh, from_numpy, memory_shape, ordered, tensor, wrap, wrap_memory
 from .tracing import recorder
 
 
@@ -44,9 +44,8 @@ def _drawn(shape: tuple[int, ...], dtype: np.dtype, draw: Callable[[], np.ndarra
         return wrap(ordered(np.asarray(draw(), dtype)))
     storage = Storage()
     storage.capture = capture
-    if len(shape) != 4:
-        return wrap(capture.feed(shape, dtype, draw), storage)
-    memory = capture.feed((shape[0], *shape[2:], shape[1]), dtype, lambda: draw().transpose(0, 2, 3, 1))
+    images = len(shape) == 4
+    memory = capture.feed(memory_shape(shape), dtype, (lambda: draw().transpose(0, 2, 3, 1)) if images else draw)
     return wrap_memory(memory, storage)
 
 
@@ -68,11 +67,10 @@ def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool
     """
     # Zeros have no order: reserve in memory order at once, so that untouched pages stay untouched.
     shape = _shape(size, "zeros")
-    memory_shape = (shape[0], shape[2], shape[3], shape[1]) if len(shape) == 4 else shape
     wanted = _type(dtype, "zeros", device)
     if _captured(wanted):
         return filled(shape, wanted, 0.0).requires_grad_(requires_grad)
-    array = np.zeros(memory_shape, wanted)
+    array = np.zeros(memory_shape(shape), wanted)
     return _made(array.transpose(0, 3, 1, 2) if len(shape) == 4 else array, requires_grad)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from .dtypes import float32, float64
 from .kernels import launch
 from .kernels.ops import OPS
-from .tensor import Storage, Tensor, wrap_memory
+from .tensor import Storage, Tensor, memory_shape, wrap_memory
 from .tracing import Recorder, recorder
 
 _ABSENT = {dtype: np.empty(0, dtype) for dtype in (float32, float64)}
@@ -86,8 +86,8 @@ def allocate(shape: tuple[int, ...], dtype: np.dtype) -> Tensor:
     """New memory, its contents undefined."""
     capture = recorder()
     if capture is None:
-        return _new(np.empty(_memory_shape(shape), dtype), None)
-    return _new(capture.empty(_memory_shape(shape), dtype), capture)
+        return _new(np.empty(memory_shape(shape), dtype), None)
+    return _new(capture.empty(memory_shape(shape), dtype), capture)
 
 
 def filled(shape: tuple[int, ...], dtype: np.dtype, value: float) -> Tensor:
@@ -95,10 +95,6 @@ def filled(shape: tuple[int, ...], dtype: np.dtype, value: float) -> Tensor:
     made = allocate(shape, dtype)
     apply("fill", y=made, value=float(value))
     return made
-
-
-def _memory_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return (shape[0], shape[2], shape[3], shape[1]) if len(shape) == 4 else shape
 
 
 def reinterpret(x: Tensor, *memory_shape: int) -> Tensor:

@@ -441,6 +441,11 @@ def wrap_memory(memory: np.ndarray, storage: Storage | None = None) -> Tensor:
     return wrap(memory.transpose(0, 3, 1, 2) if memory.ndim == 4 else memory, storage)
 
 
+def memory_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """How the elements of a tensor of this shape lie in memory: (N, H, W, C) for (N, C, H, W)."""
+    return (shape[0], shape[2], shape[3], shape[1]) if len(shape) == 4 else shape
+
+
 def in_order(array: np.ndarray) -> bool:
     """Whether an array obeys the memory invariant."""
     return (array.transpose(0, 2, 3, 1) if array.ndim == 4 else array).flags.c_contiguous

@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection
 
 from nnfast.dispatch import apply, filled, reinterpret
-from nnfast.tensor import Tensor
+from nnfast.tensor import Tensor, memory_shape
 
 _MEMORY_AXIS = (0, 3, 1, 2)  # where N, C, H, W lie in channels-last memory
 
@@ -46,12 +46,12 @@ def reduce(name: str, x: Tensor, dims: Collection[int]) -> Tensor:
 
 def spread(name: str, dy: Tensor, x_shape: tuple[int, ...], dims: Collection[int]) -> Tensor:
     """The gradient of `reduce`: `dy`, where `dims` have size 1, spread over them."""
-    memory_shape = (x_shape[0], x_shape[2], x_shape[3], x_shape[1]) if len(x_shape) == 4 else x_shape
+    sizes = memory_shape(x_shape)
     axes = {_MEMORY_AXIS[dim] for dim in dims} if len(x_shape) == 4 else set(dims)
     dx = dy
     for axis in sorted(axes):
         shape = dx.memory.shape
-        count = memory_shape[axis]
+        count = sizes[axis]
         if count == 1:
             continue
         outer, inner = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])

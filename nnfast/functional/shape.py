@@ -16,7 +16,7 @@ import numpy as np
 
 from nnfast.dispatch import allocate, apply, filled, reinterpret
 from nnfast.tape import record
-from nnfast.tensor import Tensor, in_order, wrap
+from nnfast.tensor import Tensor, in_order, memory_shape, wrap
 from nnfast.tracing import recorder
 
 from .broadcast import sum_to
@@ -148,19 +148,15 @@ def _flat_order(shape: tuple[int, ...]) -> bool:
     return len(shape) != 4 or shape[1] == 1 or shape[2] * shape[3] == 1
 
 
-def _in_memory(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return (shape[0], shape[2], shape[3], shape[1]) if len(shape) == 4 else shape
-
-
 def _reshaped(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     if x.shape == shape or (_flat_order(x.shape) and _flat_order(shape)):
-        return reinterpret(x, *_in_memory(shape))
+        return reinterpret(x, *memory_shape(shape))
     flat = x
     if not _flat_order(x.shape):
         flat = allocate((x.numel(),), x.dtype)
         copy_view(flat, flat.array.reshape(x.shape), x, x.array)
         if _flat_order(shape):
-            return reinterpret(flat, *_in_memory(shape))
+            return reinterpret(flat, *memory_shape(shape))
     return copied(flat, flat.memory.reshape(shape))
 
 
