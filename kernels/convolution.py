@@ -40,6 +40,8 @@ PACKABLE = 1 << 17
 """Weights from which on a product may be worth packing: below them ``panels`` was never faster than ``direct``."""
 UNFOLDED = 1 << 24
 """Elements of an unfolded image, at most, that a weight gradient may take for speed: 64 MB."""
+UNFOLDED_ROWS = 8
+"""Windows that are unfolded before they are packed side by side."""
 
 
 def pointwise(s: Sizes) -> bool:
@@ -296,25 +298,21 @@ _PIXELS: Rule = {
     "PIXELS": lambda s: s.N * s.OH * s.OW,
     "GATHERED": lambda s: 0 if _pointwise_unstrided(s) else s.PIXELS,
 }
-
-
-def _gather(name: str) -> tuple[str, Callable[[Sizes], int]]:
-    return f"panels_conv2d_{name}_gather", lambda s: s.N * s.OH if s.GATHERED else 0
-
-
 _PANELS_FORWARD = panels(
-    "conv2d_forward", "PIXELS", "K", "C", turned=True, before=_PIXELS, first=(_gather("forward"),),
+    "conv2d_forward", "PIXELS", "K", "C", turned=True, before=_PIXELS,
+    first=(("panels_conv2d_forward_gather", lambda s: s.N * s.OH if s.GATHERED else 0),),
     workspace="; gathered: GATHERED C", suits=pointwise,
 )  # fmt: skip
 _PANELS_BACKWARD_DATA = panels(
     "conv2d_backward_data", "PIXELS", "C", "K", before=_PIXELS, suits=_pointwise_unstrided)  # fmt: skip
 _PANELS_BACKWARD_WEIGHT = panels(
-    "conv2d_backward_weight", "K", "UNFOLDED", "PIXELS",
+    "conv2d_backward_weight", "K", "UNFOLDED", "PIXELS", packs=lambda s: not _pointwise_unstrided(s),
     before={
-        **_PIXELS,
+        "PIXELS": _PIXELS["PIXELS"],
         "UNFOLDED": lambda s: s.R * s.S * s.C,
+        "BAND": lambda s: 0 if _pointwise_unstrided(s) else UNFOLDED_ROWS,
     },
-    first=(_gather("backward_weight"),), workspace="; gathered: GATHERED UNFOLDED", suits=lambda s: s.groups == 1,
+    scratch="windows: BAND UNFOLDED", suits=lambda s: s.groups == 1,
 )  # fmt: skip
 
 # ---------------------------------------------------------------- operations

@@ -28,12 +28,15 @@ def panels(
     depth: str,
     *,
     turned: bool = False,
+    packs: Callable[[Sizes], bool] = lambda s: False,
     before: Rule | None = None,
     first: Sequence[tuple[str, Callable[[Sizes], int]]] = (),
     workspace: str = "",
+    scratch: str = "",
     **rest: Any,
 ) -> Algorithm:
-    """A task computes ROWS x COLUMNS of C; B is packed in panels if it is `turned` or if there are rows enough.
+    """A task computes ROWS x COLUMNS of C; B is packed in panels if it is `turned`, if `packs` says so or if there are
+    rows enough.
 
     `m`, `n` and `depth` name the sizes; sizes that must be computed before and stages that come first may be given.
     """
@@ -59,11 +62,12 @@ def panels(
             "COLUMNS": columns,
             "DEPTH": lambda s: evenly(getattr(s, depth), DEEP),
             "STAGED": lambda s: s.ROWS + 16,  # whole tiles, whatever their height
-            "PACKS": lambda s: int(turned or getattr(s, m) >= WORTH_PACKING),
+            "PACKS": lambda s: int(turned or packs(s) or getattr(s, m) >= WORTH_PACKING),
             "PANELS": lambda s: blocks(getattr(s, n), PANEL) if s.PACKS else 0,
         },
         workspace=f"packed: PANELS {depth} {PANEL}{workspace}",
-        scratch="staged: STAGED DEPTH; places(int64): 2 ROWS; shifts(int64): 1", backends=("numba",), **rest,
+        scratch=f"staged: STAGED DEPTH; places(int64): 2 ROWS; shifts(int64): 1; {scratch}",
+        backends=("numba",), **rest,
     )  # fmt: skip
 
 

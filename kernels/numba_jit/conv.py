@@ -41,7 +41,6 @@ from .pointwise import (  # noqa: F401 - stages of this module's operations
     panels_conv2d_backward_data,
     panels_conv2d_backward_data_pack,
     panels_conv2d_backward_weight,
-    panels_conv2d_backward_weight_gather,
     panels_conv2d_backward_weight_pack,
     panels_conv2d_forward,
     panels_conv2d_forward_gather,

@@ -20,9 +20,15 @@ def pack_columns(b, packed, depth, n, begin, end):  # type: ignore[no-untyped-de
     Then memory is read line by line of its pages, however long rows are.
     """
     for first in range(begin * PACKED, at_most(end * PACKED, depth), BAND):
-        for column in range(0, n, PANEL):
-            copy_rows(at(b, first * n + column), n, at(packed, column * depth + first * PANEL), PANEL,
-                      at_most(depth - first, BAND), at_most(n - column, PANEL))  # fmt: skip
+        pack_rows(at(b, first * n), packed, first, at_most(depth - first, BAND), depth, n)
+
+
+@inline
+def pack_rows(b, packed, first, rows, depth, n):  # type: ignore[no-untyped-def]
+    """Copy `rows` rows from b on to the panels of `pack_columns`, where they are rows `first` and following."""
+    for column in range(0, n, PANEL):
+        copy_rows(at(b, column), n, at(packed, column * depth + first * PANEL), PANEL, rows,
+                  at_most(n - column, PANEL))  # fmt: skip
 
 
 @inline

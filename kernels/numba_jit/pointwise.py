@@ -1,15 +1,15 @@
 """Convolution as the matrix products of `linear.py`: 1x1, and weight gradients of few pixels and many channels.
 
-With a stride the pixels that a 1x1 kernel sees are gathered first; for a larger kernel all windows are unfolded.
+With a stride the pixels that a 1x1 kernel sees are gathered first; a weight gradient packs unfolded windows.
 """
 
 from __future__ import annotations
 
-from ..blocking import PANEL
+from ..blocking import PACKED, PANEL
 from .compiler import kernel
 from .im2col import unfold_row
-from .linear import multiply, pack_columns, pack_transposed
-from .memory import at, copy
+from .linear import multiply, pack_columns, pack_rows, pack_transposed
+from .memory import at, at_most, copy
 
 
 @kernel
@@ -56,34 +56,31 @@ def panels_conv2d_backward_data(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def panels_conv2d_backward_weight_gather(  # type: ignore[no-untyped-def]
-    x, gathered, stride, padding, dilation, H, W, C, OH, OW, R, S, UNFOLDED, begin, end
+def panels_conv2d_backward_weight_pack(  # type: ignore[no-untyped-def]
+    x, windows, packed, stride, padding, dilation, H, W, C, OH, OW, R, S, UNFOLDED, PIXELS, BAND, begin, end
 ):  # fmt: skip
-    """The windows of x, unless they are its pixels; task i unfolds row i of the N * OH rows."""
-    for task in range(begin, end):
-        n, oh = task // OH, task % OH
-        for ow in range(OW):
-            target = at(gathered, (task * OW + ow) * UNFOLDED)
+    """The windows of x, unless they are its pixels, in panels of taps and channels; a task packs PACKED of them."""
+    if BAND == 0:
+        pack_columns(at(x, 0), packed, PIXELS, UNFOLDED, begin, end)
+        return
+    for first in range(begin * PACKED, at_most(end * PACKED, PIXELS), BAND):
+        count = at_most(PIXELS - first, BAND)
+        for i in range(count):
+            n, oh, ow = (first + i) // (OH * OW), (first + i) // OW % OH, (first + i) % OW
             for r in range(R):
                 h = oh * stride[0] - padding[0] + r * dilation[0]
-                unfold_row(at(x, (n * H + h) * W * C), 0 <= h < H, at(target, r * S * C), ow * stride[1] - padding[1],
-                           dilation[1], S, W, C, C)  # fmt: skip
-
-
-@kernel
-def panels_conv2d_backward_weight_pack(x, gathered, packed, UNFOLDED, PIXELS, GATHERED, begin, end):  # type: ignore[no-untyped-def]
-    """The windows in panels of taps and channels."""
-    pack_columns(at(gathered, 0) if GATHERED > 0 else at(x, 0), packed, PIXELS, UNFOLDED, begin, end)
+                unfold_row(at(x, (n * H + h) * W * C), 0 <= h < H, at(windows, i * UNFOLDED + r * S * C),
+                           ow * stride[1] - padding[1], dilation[1], S, W, C, C)  # fmt: skip
+        pack_rows(at(windows, 0), packed, first, count, PIXELS, UNFOLDED)
 
 
 @kernel
 def panels_conv2d_backward_weight(  # type: ignore[no-untyped-def]
-    x, dy, packed, gathered, staged, places, shifts, dw, K, UNFOLDED, PIXELS, GATHERED, ROWS, COLUMNS, DEPTH, PACKS,
-    begin, end,
+    x, dy, packed, staged, places, shifts, dw, K, UNFOLDED, PIXELS, ROWS, COLUMNS, DEPTH, PACKS, begin, end
 ):  # fmt: skip
     """dw = dy^T windows(x) over pixels."""
     b, panel, row = at(packed, 0), PIXELS * PANEL, PANEL
     if PACKS == 0:
-        b, panel, row = at(gathered, 0) if GATHERED > 0 else at(x, 0), PANEL, UNFOLDED
+        b, panel, row = at(x, 0), PANEL, UNFOLDED
     multiply(at(dy, 0), K, 1, b, panel, row, at(dw, 0), at(dy, 0), 0, staged, places, shifts, K, UNFOLDED, PIXELS, ROWS,
              COLUMNS, DEPTH, begin, end)  # fmt: skip
