@@ -7,8 +7,8 @@ all that it is made of, and its weight gradient needs the block's input, which t
 from __future__ import annotations
 
 from ..graph import MADE, OUTSIDE, Buffer, Graph, Node, Operand, Uses
-from .placement import lifetimes
-from .recompute import ENOUGH, SMALLEST, peak
+from .placement import lifetimes, peak
+from .recompute import ENOUGH, SMALLEST
 
 TERMS = {"affine_backward": ("dy", "dy2"), "add": ("a", "b")}
 """Operations that add two gradients, and their operands."""
@@ -16,7 +16,7 @@ TERMS = {"affine_backward": ("dy", "dy2"), "add": ("a", "b")}
 
 def delay(graph: Graph) -> None:
     """Move operations that make a term of a sum, and what else only they make possible, right before the sum."""
-    if peak(lifetimes(graph), len(graph.nodes))[1] <= ENOUGH:
+    if peak(lifetimes(graph))[1] <= ENOUGH:
         return
     for item in list(graph.nodes):
         if item.name in TERMS and all(item.has(name) for name in TERMS[item.name]):

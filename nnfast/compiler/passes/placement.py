@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from nnfast.kernels.blocking import blocks
 
@@ -13,6 +13,8 @@ LINE = 64
 """Bytes of a cache line: where every buffer begins at a multiple of it, kernels may write around the caches."""
 STAGGER = 17 * LINE
 """Buffers of whole pages are this much longer, so that equal places of them do not fall on the same cache sets."""
+CLOSE, ROUNDS = 1.01, 16
+"""Buffers are placed well enough if they need this much of what they fill at the peak; how often that is tried."""
 
 
 def lifetimes(graph: Graph) -> dict[Buffer, tuple[int, int]]:
@@ -38,11 +40,28 @@ def lifetimes(graph: Graph) -> dict[Buffer, tuple[int, int]]:
     return found
 
 
+def peak(
+    lives: Mapping[Buffer, tuple[int, int]], size_of: Callable[[Buffer], int] = lambda buffer: buffer.nbytes
+) -> tuple[int, int]:
+    """The time at which most bytes are in use, and how many."""
+    change: dict[int, int] = {}
+    for buffer, (first, last) in lives.items():
+        change[first] = change.get(first, 0) + size_of(buffer)
+        change[last + 1] = change.get(last + 1, 0) - size_of(buffer)
+    best, size, now = 0, 0, 0
+    for time in sorted(change):
+        now += change[time]
+        if now > size:
+            best, size = time, now
+    return best, size
+
+
 def placement(lives: Mapping[Buffer, tuple[int, int]]) -> tuple[dict[Buffer, int], int]:
     """Offsets of all buffers in one piece of memory, and how long it is.
 
-    Buffers in use at the same time do not overlap. Each takes the lowest gap that it fits into; of two orders, largest
-    first and longest in use first (by bytes times nodes), the one that needs less memory is taken.
+    Buffers in use at the same time do not overlap. Each takes the lowest gap that it fits into, in the order of size or
+    of size times time in use, whichever needs less memory. While that is more than buffers fill at the peak, those that
+    stood near the end are placed first, and all others anew.
     """
 
     def largest(buffer: Buffer) -> tuple[int, int]:
@@ -52,7 +71,22 @@ def placement(lives: Mapping[Buffer, tuple[int, int]]) -> tuple[dict[Buffer, int
         first, last = lives[buffer]
         return -buffer.nbytes * (last - first + 1), first
 
-    return min((_placed(lives, sorted(lives, key=order)) for order in (longest, largest)), key=lambda found: found[1])
+    tried = [(order, *_placed(lives, order)) for order in (sorted(lives, key=longest), sorted(lives, key=largest))]
+    order, offsets, size = best = min(tried, key=lambda found: found[2])
+    goal = CLOSE * peak(lives, _room)[1]
+    for _ in range(ROUNDS):
+        if best[2] <= goal:
+            break
+        last = {buffer: CLOSE * (offsets[buffer] + _room(buffer)) >= size for buffer in order}
+        order = sorted(order, key=last.__getitem__, reverse=True)
+        offsets, size = _placed(lives, order)
+        best = min(best, (order, offsets, size), key=lambda found: found[2])
+    return best[1], best[2]
+
+
+def _room(buffer: Buffer) -> int:
+    size = blocks(buffer.nbytes, LINE) * LINE
+    return size + (STAGGER if size >= 4096 else 0)
 
 
 def _placed(lives: Mapping[Buffer, tuple[int, int]], order: list[Buffer]) -> tuple[dict[Buffer, int], int]:
@@ -60,9 +94,7 @@ def _placed(lives: Mapping[Buffer, tuple[int, int]], order: list[Buffer]) -> tup
     offsets: dict[Buffer, int] = {}
     for buffer in order:
         first, last = lives[buffer]
-        size = blocks(buffer.nbytes, LINE) * LINE
-        size += STAGGER if size >= 4096 else 0
-        offset = 0
+        size, offset = _room(buffer), 0
         for begin, end, start, stop in placed:
             if start <= last and first <= stop:
                 if begin - offset >= size:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..graph import MADE, Buffer, Graph, Node, Operand, Uses, made
-from .placement import lifetimes
+from .placement import lifetimes, peak
 
 ENOUGH = 256 << 20
 """Bytes that a step may use without being asked to save any."""
@@ -23,23 +23,9 @@ def recompute(graph: Graph) -> None:
         for node in graph.nodes:
             node.group = -1
         lives = lifetimes(graph)
-        time, size = peak(lives, len(graph.nodes))
+        time, size = peak(lives)
         if size <= ENOUGH or not _split(graph, lives, time):
             return
-
-
-def peak(lives: dict[Buffer, tuple[int, int]], count: int) -> tuple[int, int]:
-    """The node during which most bytes are in use, and how many."""
-    change = [0] * (count + 3)
-    for buffer, (first, last) in lives.items():
-        change[first] += buffer.nbytes
-        change[last + 1] -= buffer.nbytes
-    best, size, now = 0, 0, 0
-    for time, difference in enumerate(change):
-        now += difference
-        if now > size:
-            best, size = time, now
-    return best, size
 
 
 def _split(graph: Graph, lives: dict[Buffer, tuple[int, int]], most: int) -> bool:
