@@ -15,8 +15,8 @@ from .simd import LANES, FloatPointer, constant, i1, i32, masked_load, masked_st
 
 L = types.int64
 AHEAD = 8 * LANES  # elements of each row: no processor sees by itself that so many rows are read side by side
-
 ROWS_AHEAD = 16  # the same where every row is a line of its own
+WRITTEN_AHEAD = 2 * LANES  # rows of the target: what is written is read first
 
 
 def transpose_registers(b: Any, rows: list[Any]) -> list[Any]:
@@ -59,6 +59,7 @@ def _transpose_block(typingctx, source, source_row, target, target_row, rows, co
             vectors.append(masked_load(b, place, b.and_(in_row, there)))
         for j, vector in enumerate(transpose_registers(b, vectors)):
             there, place = _row(b, target, target_row, j, columns)
+            prefetch(b, b.gep(place, [b.mul(target_row, constant(WRITTEN_AHEAD))]), writing=True)
             masked_store(b, vector, place, b.and_(in_column, there))
         return context.get_dummy_value()
 
