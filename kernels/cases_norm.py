@@ -77,6 +77,7 @@ AFFINE: dict[str, tuple[int, int, int, Collection[str]]] = {
     "33x17 sums of r without z": (33, 17, RELU, ("y", "r", "centre", "r_centre", "r_scale")),
     "33x17 y before z": (33, 17, RELU, ("y", "z", "scale", "centre")),
     "33x17 sum of branches": (33, 17, NO_ACTIVATION, ("r", "dy2")),
+    "no rows, relu6 of y": (0, 17, RELU6, ("y", "scale", "centre", "r", "r_centre")),
     "5000x8 relu of y": (5000, 8, RELU, ("y",)),
     "600x256 relu of z": (600, 256, RELU, ("z", "scale", "centre")),
 }

@@ -67,7 +67,7 @@ def affine_backward(call: Call, a: SimpleNamespace, e: SimpleNamespace) -> Terms
         gradient, dx = a.dy + a.dy2, ROUNDINGS * (np.abs(a.dy) + np.abs(a.dy2))
     if call.activation != NO_ACTIVATION:
         of_y = a.y, np.zeros(a.y.shape)
-        dx = masked(call, gradient, dx, *(of_y if len(a.y) else argument(a.z, a.scale, a.shift)))
+        dx = masked(call, gradient, dx, *(of_y if a.y.ndim == 2 else argument(a.z, a.scale, a.shift)))
     return {
         "dx": dx,
         "sums": _of_sums(call, e.dx, dx, a.z, a.centre),

@@ -9,6 +9,7 @@ that touches what is not its own dies of a signal; the last line printed names t
 from __future__ import annotations
 
 import argparse
+import sys
 
 import numpy as np
 from guarded import Guarded
@@ -59,8 +60,9 @@ def judge(case: Case, backend: str, algorithm: str, side: str) -> None:
         assert ratio <= 1.0, f"{name} is wrong by {ratio:.3g} times its bound"
 
 
-def main(backend: str, count: int, first: int, only: str | None, skip: int) -> None:
-    position = ran = 0
+def main(backend: str, count: int, first: int, only: str | None, skip: int) -> int:
+    """Run the cases; 1 if one of them failed, else 0."""
+    position = ran = failed = 0
     for op, algorithm in kernels(backend):
         failures = 0
         for seed in range(first, first + count):
@@ -75,10 +77,11 @@ def main(backend: str, count: int, first: int, only: str | None, skip: int) -> N
                 judge(case, backend, algorithm, side="begin" if seed // 2 % 2 else "end")
                 ran += 1
             except Exception as error:
-                failures += 1
+                failures, failed = failures + 1, 1
                 place = f"{op}/{algorithm} --first {seed}: {describe(case) if case else 'not drawn'}"
                 print("failed", place, repr(error), flush=True)
     print("done", ran, flush=True)
+    return failed
 
 
 if __name__ == "__main__":
@@ -88,4 +91,4 @@ if __name__ == "__main__":
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--only", help="one kernel, e.g. conv2d_forward/direct")
     parser.add_argument("--skip", type=int, default=0, help="cases to pass over; used after a crash")
-    main(**vars(parser.parse_args()))
+    sys.exit(main(**vars(parser.parse_args())))

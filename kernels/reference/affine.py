@@ -76,7 +76,7 @@ def affine_backward(
     """
     gradient = dy + dy2 if len(dy2) else dy
     if activation in (RELU, RELU6):
-        gradient = np.where(passes(y if len(y) else scaled(z, scale, shift), activation), gradient, 0)
+        gradient = np.where(passes(y if y.ndim == 2 else scaled(z, scale, shift), activation), gradient, 0)
     dx[...] = gradient
     _add_up(sums, dx, z, centre)
     _add_up(r_sums, dx, r, r_centre)
