@@ -306,7 +306,7 @@ _PANELS_FORWARD = panels(
 _PANELS_BACKWARD_DATA = panels(
     "conv2d_backward_data", "PIXELS", "C", "K", before=_PIXELS, suits=_pointwise_unstrided)  # fmt: skip
 _PANELS_BACKWARD_WEIGHT = panels(
-    "conv2d_backward_weight", "K", "UNFOLDED", "PIXELS", packs=lambda s: not _pointwise_unstrided(s),
+    "conv2d_backward_weight", "K", "UNFOLDED", "PIXELS", packs=lambda s: s.BAND > 0,
     before={
         "PIXELS": _PIXELS["PIXELS"],
         "UNFOLDED": lambda s: s.R * s.S * s.C,

@@ -12,8 +12,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from ..fused import NO_ACTIVATION
-from .fusion import add_to_doubles, bounds
+from .fusion import add_to_doubles, bounds, clamp, passing
 from .simd import (
     LANES,
     LINE,
@@ -22,12 +21,10 @@ from .simd import (
     Accumulator,
     constant,
     fma,
-    i1,
     load_vector,
     masked_load,
     masked_store,
     prefetch,
-    splat,
     store_vector,
     streaming_store,
     zero,
@@ -112,9 +109,7 @@ class _Activated(_Plain):
     def load(self, offset: Any, mask: Any) -> Any:
         b = self.b
         value = fma(b, super().load(offset, mask), self.scale, self.shift)
-        value = b.select(b.fcmp_ordered("<", value, self.low), self.low, value)  # NaN stays NaN
-        value = b.select(b.fcmp_ordered(">", value, self.high), self.high, value)
-        return b.select(mask, value, zero())
+        return b.select(mask, clamp(b, value, self.low, self.high), zero())
 
 
 class _Composed(_Plain):
@@ -233,17 +228,14 @@ class _Masked(_Summed):
         scale, shift = (b.gep(item, [place.channel]) for item in (scale, shift))
         present = b.icmp_signed(">", scaled, constant(0))
         self.scale, self.shift = _optional(b, scale, present, mask, 1.0), _optional(b, shift, present, mask, 0.0)
-        self.low, self.high = bounds(b, activation)
-        self.always = splat(b, b.icmp_signed("==", activation, constant(NO_ACTIVATION)), i1)
+        self.passes = passing(b, activation)
         there = b.icmp_signed(">", images, constant(0))
         self.x, self.x_mask = b.select(there, place.start(b, x), self.pointer), only_if(b, there, mask)
 
     def store(self, offset: Any, value: Any) -> None:
         b = self.b
         x = _load(b, b.gep(self.x, [offset]), self.x_mask)
-        before = fma(b, x, self.scale, self.shift)
-        between = b.and_(b.fcmp_ordered(">", before, self.low), b.fcmp_ordered("<", before, self.high))
-        value = b.select(b.or_(between, self.always), value, zero())
+        value = b.select(self.passes(fma(b, x, self.scale, self.shift)), value, zero())
         super().store(offset, value)
         self._add(value, value, b.fsub(x, self.centre))
 

@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 
 from llvmlite import ir
 
-from ..fused import NO_ACTIVATION
 from .compiler import inline
 from .exponential import ZERO
-from .fusion import bounds
+from .fusion import passing
 from .memory import fill
 from .simd import (
     LANES,
@@ -119,17 +118,14 @@ class Finish:
     def _masked(self, of: Masking, j: int) -> Change:
         b, mask, channel = self.b, self.masks[j], self.channels[j]
         adds, scales = b.icmp_signed("!=", of.E, constant(0)), b.icmp_signed("!=", of.P, constant(0))
-        low, high = bounds(b, of.activation)
-        passing = splat(b, b.icmp_signed("==", of.activation, constant(NO_ACTIVATION)), i1)
+        passes = passing(b, of.activation)
         factor = _optional(b, of.scale, channel, scales, mask, 1.0)
         addend = _optional(b, of.shift, channel, scales, mask, 0.0)
         middle = _optional(b, of.centre, channel, adds, mask, 0.0)
 
         def change(value: Any, place: Any) -> tuple[Any, Any, Any]:
             x = masked_load(b, self._like(of.x, place, channel), mask)
-            before = fma(b, x, factor, addend)
-            passes = b.and_(b.fcmp_ordered(">", before, low), b.fcmp_ordered("<", before, high))
-            value = b.select(b.or_(passes, passing), value, zero())
+            value = b.select(passes(fma(b, x, factor, addend)), value, zero())
             return value, value, b.fsub(x, middle)
 
         return change

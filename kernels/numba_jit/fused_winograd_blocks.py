@@ -97,25 +97,30 @@ def load_activated(image, change, c, count, first, tiles, TH, TW, inputs, ROW, I
 
 
 @inline
-def load_composed(image, change, c, count, first, tiles, TH, TW, inputs, ROW, INPUTS):  # type: ignore[no-untyped-def]
-    """As `load_inputs`, of the composed gradient."""
+def _load_composed(  # type: ignore[no-untyped-def]
+    load, transform, size, image, change, c, count, first, tiles, TH, TW, planes, ROW, PLANE
+):
+    """As `load`, of tiles of size x size pixels of the composed gradient, which `transform` makes planes of."""
     G, z, slope, factor, offset = change
     if G > 0:
-        _load_strips(_compose, (image[0], z, slope, factor, offset), transform_dense_inputs, INPUT, image, c, count,
-                     first, tiles, TH, TW, inputs, ROW, INPUTS)  # fmt: skip
+        _load_strips(_compose, (image[0], z, slope, factor, offset), transform, size, image, c, count, first, tiles, TH,
+                     TW, planes, ROW, PLANE)  # fmt: skip
     else:
-        load_inputs(image, 0, c, count, first, tiles, TH, TW, inputs, ROW, INPUTS)
+        load(image, 0, c, count, first, tiles, TH, TW, planes, ROW, PLANE)
+
+
+@inline
+def load_composed(image, change, c, count, first, tiles, TH, TW, inputs, ROW, INPUTS):  # type: ignore[no-untyped-def]
+    """As `load_inputs`, of the composed gradient."""
+    _load_composed(load_inputs, transform_dense_inputs, INPUT, image, change, c, count, first, tiles, TH, TW, inputs,
+                   ROW, INPUTS)  # fmt: skip
 
 
 @inline
 def load_composed_gradients(image, change, k, count, first, tiles, TH, TW, gradients, ROW, GRADIENTS):  # type: ignore[no-untyped-def]
     """As `load_gradients`, of the composed gradient."""
-    G, z, slope, factor, offset = change
-    if G > 0:
-        _load_strips(_compose, (image[0], z, slope, factor, offset), transform_dense_gradients, OUTPUT, image, k, count,
-                     first, tiles, TH, TW, gradients, ROW, GRADIENTS)  # fmt: skip
-    else:
-        load_gradients(image, 0, k, count, first, tiles, TH, TW, gradients, ROW, GRADIENTS)
+    _load_composed(load_gradients, transform_dense_gradients, OUTPUT, image, change, k, count, first, tiles, TH, TW,
+                   gradients, ROW, GRADIENTS)  # fmt: skip
 
 
 @inline

@@ -5,15 +5,13 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
-from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ..blocking import PANEL
-from ..fused import NO_ACTIVATION
 from ..winograd import OUTPUT
-from .fusion import activation_of, bounds
+from .fusion import activation_of, passing
 from .simd import (
     LANES,
     FloatPointer,
@@ -23,7 +21,6 @@ from .simd import (
     masked_load,
     opaque,
     prefetch,
-    splat,
     store_vector,
     tail_mask,
     zero,
@@ -129,8 +126,7 @@ def _masked(
     pointers = Square(b, OUTPUT, x, *place[1:]).pointers(c)
     for i, j in product(range(OUTPUT), repeat=2):
         prefetch(b, b.gep(pointers(i, j), [ahead]))
-    low, high = bounds(b, activation)
-    always = splat(b, b.icmp_signed("==", activation, constant(NO_ACTIVATION)), ir.IntType(1))
+    passes = passing(b, activation)
     factor, addend, middle = (load_vector(b, b.gep(item, [c])) for item in (scale, shift, centre))
     sums = _Sums(b, totals, c)
 
@@ -138,9 +134,8 @@ def _masked(
         gradients, deviations = [], []
         for j in range(OUTPUT):
             value = masked_load(b, pointers(i, j), inside[j])
-            before = fma(b, value, factor, addend)
-            passes = b.and_(b.fcmp_ordered(">", before, low), b.fcmp_ordered("<", before, high))
-            gradient = b.select(b.and_(inside[j], b.or_(passes, always)), values[j], zero())
+            passed = passes(fma(b, value, factor, addend))
+            gradient = b.select(b.and_(inside[j], passed), values[j], zero())
             gradients.append(gradient)
             deviations.append(b.fsub(value, middle))
         sums.add(gradients, deviations)

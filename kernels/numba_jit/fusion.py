@@ -21,6 +21,7 @@ from .compiler import inline
 from .memory import at, at_most, fill
 from .simd import (
     LANES,
+    VECTOR,
     Accumulator,
     FloatPointer,
     constant,
@@ -55,6 +56,18 @@ def bounds(b: Any, activation: Any) -> tuple[Any, Any]:
     low = b.select(none, ir.Constant(f32, -infinite), ir.Constant(f32, 0.0))
     high = b.select(six, ir.Constant(f32, 6.0), ir.Constant(f32, infinite))
     return splat(b, low), splat(b, high)
+
+
+def passing(b: Any, activation: Any) -> Callable[[Any], Any]:
+    """Gives the lanes of what an activation was applied to in which its derivative is 1; in all others it is 0."""
+    low, high = bounds(b, activation)
+    always = splat(b, b.icmp_signed("==", activation, constant(NO_ACTIVATION)), ir.IntType(1))
+
+    def passes(before: Any) -> Any:
+        between = b.and_(b.fcmp_ordered(">", before, low), b.fcmp_ordered("<", before, high))
+        return b.or_(between, always)
+
+    return passes
 
 
 def activation_of(
@@ -236,14 +249,13 @@ def finish_forward(y, pixels, channels, E, centre, sums):  # type: ignore[no-unt
 def _mask_and_add(typingctx, dx, x, pixels, channels, scaled, scale, shift, activation, summed, centre, sums):  # type: ignore[no-untyped-def]
     def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
         dx, x, pixels, channels, scaled, scale, shift, activation, summed, centre, sums = arguments
-        low, high = bounds(b, activation)
-        everything = splat(b, b.icmp_signed("==", activation, constant(NO_ACTIVATION)), ir.IntType(1))
+        passes = passing(b, activation)
         adds, scales = b.icmp_signed("!=", summed, constant(0)), b.icmp_signed("!=", scaled, constant(0))
         with cgutils.for_range_slice(b, constant(0), channels, constant(LANES)) as (c, _):
             mask = tail_mask(b, b.sub(channels, c))
             active = b.and_(mask, splat(b, scales, ir.IntType(1)))
             factor = b.select(splat(b, scales, ir.IntType(1)), masked_load(b, b.gep(scale, [c]), active),
-                              ir.Constant(low.type, [1.0] * LANES))  # fmt: skip
+                              ir.Constant(VECTOR, [1.0] * LANES))  # fmt: skip
             addend = masked_load(b, b.gep(shift, [c]), active)
             middle = masked_load(b, b.gep(centre, [c]), b.and_(mask, splat(b, adds, ir.IntType(1))))
 
@@ -251,9 +263,8 @@ def _mask_and_add(typingctx, dx, x, pixels, channels, scaled, scale, shift, acti
                 place = b.add(b.mul(pixel, channels), c)
                 value = masked_load(b, b.gep(x, [place]), mask)
                 before = fma(b, value, factor, addend)
-                passes = b.and_(b.fcmp_ordered(">", before, low), b.fcmp_ordered("<", before, high))
                 at_dx = b.gep(dx, [place])
-                gradient = b.select(b.or_(passes, everything), masked_load(b, at_dx, mask), zero())
+                gradient = b.select(passes(before), masked_load(b, at_dx, mask), zero())
                 masked_store(b, gradient, at_dx, mask)
                 return gradient, b.fsub(value, middle)
 

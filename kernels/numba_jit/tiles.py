@@ -5,6 +5,7 @@ Accumulators, the vectors of B and one of A fill the register file: 32 registers
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -197,37 +198,33 @@ def window_tile(typingctx, rows, vectors, span, gap, asks, m, columns, windows, 
             for row, c_row in zip(sums, c_rows, strict=True):
                 _add_row(builder, row, builder.select(accumulates, c_row, bias), masks)
 
-        def store_all(write: Any) -> None:
+        def store_all(write_row: Any) -> None:
             for row, c_row, inside in zip(sums, c_rows, there, strict=True):
                 with nullcontext() if whole or repeats else builder.if_then(inside):
-                    write(builder, row, c_row, masks)
+                    write_row(builder, row, c_row, masks)
 
-        def finish_all(write: Any) -> None:
+        def finish_all(write_vector: Any) -> None:
             def store(i: int, j: int, value: Any) -> None:
                 with nullcontext() if whole or repeats else builder.if_then(there[i]):
-                    write(builder, value, builder.gep(c_rows[i], [constant(j * LANES)]), masks[j])
+                    write_vector(builder, value, builder.gep(c_rows[i], [constant(j * LANES)]), masks[j])
 
             finish.write(sums, to_places, [None if whole else inside for inside in there], store)
 
-        around = builder.icmp_signed("!=", streams, constant(0))
+        def write(all_rows: Callable[[Any], None], around_caches: Any, through_caches: Any) -> None:
+            with builder.if_else(builder.icmp_signed("!=", streams, constant(0))) as (streaming, ordinary):
+                with streaming:
+                    all_rows(around_caches)
+                with ordinary:
+                    all_rows(through_caches)
+
         if finishing:
             with builder.if_else(builder.icmp_signed("!=", finishes, constant(0))) as (finishing_too, only_storing):
-                with finishing_too, builder.if_else(around) as (streaming, ordinary):
-                    with streaming:
-                        finish_all(_stream_vector)
-                    with ordinary:
-                        finish_all(masked_store)
-                with only_storing, builder.if_else(around) as (streaming, ordinary):
-                    with streaming:
-                        store_all(_stream_row)
-                    with ordinary:
-                        store_all(_store_row)
+                with finishing_too:
+                    write(finish_all, _stream_vector, masked_store)
+                with only_storing:
+                    write(store_all, _stream_row, _store_row)
         else:
-            with builder.if_else(around) as (streaming, ordinary):
-                with streaming:
-                    store_all(_stream_row)
-                with ordinary:
-                    store_all(_store_row)
+            write(store_all, _stream_row, _store_row)
         return context.get_dummy_value()
 
     L = types.int64

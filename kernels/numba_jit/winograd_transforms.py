@@ -165,7 +165,7 @@ def _put_planes(b: Any, parts: Parts, size: int, pixel: Any, planes: Any, plane:
             _store(b, value, _strided(b, target, plane, j))
 
 
-def gather_code(parts: Parts, size: int, fresh: int) -> Any:
+def _gather_code(parts: Parts, size: int, fresh: int) -> Any:
     """Code that transforms a square of pixels to planes; pixels from row `fresh` on may be new to the cache."""
 
     def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
@@ -200,7 +200,7 @@ def transform_inputs(typingctx, corner, down, right, row, high, column, wide, ch
 
     Whole vectors of planes are written: zeros behind the last channel. Pixels `ahead` are fetched into the cache.
     """
-    return gather_code(_INPUTS, INPUT, 1)
+    return _gather_code(_INPUTS, INPUT, 1)
 
 
 def _dense_code(parts: Parts, size: int) -> Any:
@@ -230,7 +230,7 @@ def transform_dense_gradients(typingctx, corner, down, planes, plane):  # type: 
 @intrinsic
 def transform_gradients(typingctx, corner, down, right, row, high, column, wide, channels, ahead, planes, plane):  # type: ignore[no-untyped-def]
     """planes = A g A^T of the 4x4 pixels of a `Square`, as `transform_inputs` does it."""
-    return gather_code(_GRADIENTS, OUTPUT, 0)
+    return _gather_code(_GRADIENTS, OUTPUT, 0)
 
 
 OUTPUTS = (FloatPointer, Integer, Integer, FloatPointer, *SQUARE, Integer)
