@@ -8,12 +8,11 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
 from .depthwise import ADDRESSES as DEPTHWISE
-from ..blocking import BLOCK as _BLOCK, PACKED as _PACKED
+from ...blocking import BLOCK as _BLOCK, PACKED as _PACKED
 
 cdef extern from "gemm.h":
-    ctypedef void (*gemm_t)(int64_t m, int64_t n, int64_t depth, const float *a, int64_t a_row, int64_t a_depth,
-                            const float *b, int64_t b_row, float *c, int64_t c_row, int accumulate) noexcept nogil
-    gemm_t gemm_for_host() noexcept nogil
+    void gemm(int64_t m, int64_t n, int64_t depth, const float *a, int64_t a_row, int64_t a_depth, const float *b,
+              int64_t b_row, float *c, int64_t c_row, int accumulate) noexcept nogil
 
 cdef extern from "window.h" nogil:
     void unfold_row(const float *row, bint inside, float *target, int64_t start, int64_t dilation, int64_t taps,
@@ -23,7 +22,6 @@ cdef extern from "transpose.h":
     void transpose(const float *source, int64_t source_row, float *target, int64_t target_row, int64_t rows,
                    int64_t columns) noexcept nogil
 
-cdef gemm_t gemm = gemm_for_host()
 cdef int64_t BLOCK = _BLOCK, PACKED = _PACKED
 
 cdef struct Conv2dForward:

@@ -6,12 +6,11 @@ while their block is in cache.
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
-from ..blocking import BLOCK as _BLOCK, PACKED as _PACKED
+from ...blocking import BLOCK as _BLOCK, PACKED as _PACKED
 
 cdef extern from "gemm.h":
-    ctypedef void (*gemm_t)(int64_t m, int64_t n, int64_t depth, const float *a, int64_t a_row, int64_t a_depth,
-                            const float *b, int64_t b_row, float *c, int64_t c_row, int accumulate) noexcept nogil
-    gemm_t gemm_for_host() noexcept nogil
+    void gemm(int64_t m, int64_t n, int64_t depth, const float *a, int64_t a_row, int64_t a_depth, const float *b,
+              int64_t b_row, float *c, int64_t c_row, int accumulate) noexcept nogil
 
 cdef extern from "window.h" nogil:
     int64_t first_tap(int64_t start, int64_t dilation) noexcept
@@ -33,7 +32,6 @@ cdef extern from "fusion.h" nogil:
                          const float *shift, int64_t activation, bint summed, const float *centre,
                          double *sums) noexcept
 
-cdef gemm_t gemm = gemm_for_host()
 cdef int64_t BLOCK = _BLOCK, PACKED = _PACKED
 
 cdef struct FusedConv2dForward:

@@ -3,18 +3,16 @@
 
 from libc.stdint cimport int64_t
 
-from ..blocking import PACKED as _PACKED
+from ...blocking import PACKED as _PACKED
 
 cdef extern from "gemm.h":
-    ctypedef void (*gemm_t)(int64_t m, int64_t n, int64_t depth, const float *a, int64_t a_row, int64_t a_depth,
-                            const float *b, int64_t b_row, float *c, int64_t c_row, int accumulate) noexcept nogil
-    gemm_t gemm_for_host() noexcept nogil
+    void gemm(int64_t m, int64_t n, int64_t depth, const float *a, int64_t a_row, int64_t a_depth, const float *b,
+              int64_t b_row, float *c, int64_t c_row, int accumulate) noexcept nogil
 
 cdef extern from "transpose.h":
     void transpose(const float *source, int64_t source_row, float *target, int64_t target_row, int64_t rows,
                    int64_t columns) noexcept nogil
 
-cdef gemm_t gemm = gemm_for_host()
 cdef int64_t PACKED = _PACKED
 
 cdef struct LinearForward:
