@@ -167,7 +167,6 @@ def direct_forward(
         },
         workspace=f"packed: GROUPS PANELS DEPTH {PANEL}{workspace}",
         scratch=f"staged: IMAGES HP WP C; places(int64): 2 IMAGES BAND OW; shifts(int64): TAPS{scratch}",
-        backends=("numba",),
     )  # fmt: skip
 
 
@@ -186,7 +185,6 @@ def direct_backward_data(
         },
         workspace=f"packed: GROUPS PANELS DEPTH {PANEL}{workspace}",
         scratch=f"staged: IMAGES HP WP K; places(int64): 2 IMAGES BAND PW; shifts(int64): TAPS{scratch}",
-        backends=("numba",),
     )  # fmt: skip
 
 
@@ -205,7 +203,6 @@ def direct_backward_weight(prefix: str = "", scratch: str = "") -> Algorithm:
         },
         workspace=f"partial: PARTS GROUPS PANELS DEPTH {PANEL}",
         scratch=f"staged: IMAGES HP WP C; places(int64): 2 DEPTH; shifts(int64): IMAGES BAND{scratch}",
-        backends=("numba",),
     )  # fmt: skip
 
 

@@ -8,6 +8,8 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
 from .depthwise import ADDRESSES as DEPTHWISE
+from .direct import ADDRESSES as DIRECT
+from .winograd import ADDRESSES as WINOGRAD
 from ...blocking import BLOCK as _BLOCK, PACKED as _PACKED
 
 cdef extern from "gemm.h":
@@ -245,7 +247,7 @@ cdef void conv2d_backward_weight_reduce(const int64_t *args, int64_t begin, int6
             dw[i] += partial[part * size + i]
 
 
-ADDRESSES = DEPTHWISE | {
+ADDRESSES = DEPTHWISE | DIRECT | WINOGRAD | {
     "conv2d_forward_pack": <size_t> <void *> &conv2d_forward_pack,
     "conv2d_forward": <size_t> <void *> &conv2d_forward,
     "conv2d_backward_data_pack": <size_t> <void *> &conv2d_backward_data_pack,

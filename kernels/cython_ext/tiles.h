@@ -16,6 +16,8 @@
 #endif
 enum { PANEL = 32 }; /* columns of a packed B that stand side by side; `blocking.py` says the same */
 
+enum { DEEP = 2048 }; /* rows of a panel that are multiplied at a time, about: 256 KB */
+
 enum { STORE, ACCUMULATE, ADD_BIAS }; /* what happens to a result */
 
 /* A: row i has `runs` runs of `length` elements that are `step` apart; run t begins at a + places[i] + shifts[t]. */
@@ -83,7 +85,10 @@ INLINE void multiply_tile(const int rows, const int vectors, const int partial, 
 
 /* How many rows a tile takes of those that are left: the smaller tiles are nearly as fast, a part of one is not. */
 INLINE int64_t tile_rows(int64_t left) {
-    if (TALLEST >= 12 && left % 8 == 0 && left < 2 * TALLEST) return 8;
+    if (TALLEST > 9 && left < 2 * TALLEST) {
+        if (left % 8 == 0) return 8;
+        if (left % 9 == 0) return 9; /* the taps of a 3x3 kernel */
+    }
     if (left >= TALLEST) return TALLEST;
     return TALLEST > 8 && left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
 }
@@ -95,7 +100,8 @@ INLINE void multiply_rows(const int vectors, const int partial, int64_t m, int64
         int64_t rows = tile_rows(m - i);
         switch (rows) {
         case TALLEST: multiply_tile(TALLEST, vectors, partial, columns, &windows, b, b_row, &out); break;
-#if TALLEST > 8
+#if TALLEST > 9
+        case 9: multiply_tile(9, vectors, partial, columns, &windows, b, b_row, &out); break;
         case 8: multiply_tile(8, vectors, partial, columns, &windows, b, b_row, &out); break;
 #endif
         case 4: multiply_tile(4, vectors, partial, columns, &windows, b, b_row, &out); break;
@@ -109,25 +115,34 @@ INLINE void multiply_rows(const int vectors, const int partial, int64_t m, int64
 }
 
 /* C[m, n] (+)= A B. B comes in panels of PANEL columns, each `panel` elements behind the one before; its rows are
- * `b_row` apart, and of a packed B whole. */
+ * `b_row` apart, and of a packed B whole. So many runs are multiplied at a time as leave a panel in the second cache. */
 static void window_gemm(int64_t m, int64_t n, windows_t windows, const float *b, int64_t panel, int64_t b_row,
                         rows_t out) {
+    const int64_t runs = windows.runs, several = windows.length > 0 ? DEEP / windows.length + 1 : 1;
     float *c = out.c;
     const float *bias = out.bias;
-    for (int64_t j = 0; j < n; j += PANEL) {
-        int64_t stop = at_most(n - j, PANEL);
-        for (int64_t k = 0; k < stop;) {
-            int64_t columns = at_most(stop - k, 2 * LANES);
-            const float *of_b = b + j / PANEL * panel + k;
-            out.c = c + j + k;
-            out.bias = bias + j + k;
-            if (columns == 2 * LANES) multiply_rows(2, 0, m, columns, windows, of_b, b_row, out);
-            else if (columns > LANES) multiply_rows(2, 1, m, columns, windows, of_b, b_row, out);
-            else if (columns == LANES) multiply_rows(1, 0, m, columns, windows, of_b, b_row, out);
-            else multiply_rows(1, 1, m, columns, windows, of_b, b_row, out);
-            k += columns;
+    int64_t first = 0;
+    do {
+        windows.runs = at_most(several, runs - first);
+        for (int64_t j = 0; j < n; j += PANEL) {
+            int64_t stop = at_most(n - j, PANEL);
+            for (int64_t k = 0; k < stop;) {
+                int64_t columns = at_most(stop - k, 2 * LANES);
+                const float *of_b = b + j / PANEL * panel + k;
+                out.c = c + j + k;
+                out.bias = bias + j + k;
+                if (columns == 2 * LANES) multiply_rows(2, 0, m, columns, windows, of_b, b_row, out);
+                else if (columns > LANES) multiply_rows(2, 1, m, columns, windows, of_b, b_row, out);
+                else if (columns == LANES) multiply_rows(1, 0, m, columns, windows, of_b, b_row, out);
+                else multiply_rows(1, 1, m, columns, windows, of_b, b_row, out);
+                k += columns;
+            }
         }
-    }
+        windows.shifts += several;
+        b += several * windows.length * b_row;
+        out.mode = ACCUMULATE;
+        first += several;
+    } while (first < runs);
 }
 
 #endif
