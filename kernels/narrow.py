@@ -74,7 +74,8 @@ def backward_data() -> Algorithm:
             "BANDS": lambda s: blocks(s.H, s.BAND),
             "BLOCKS": lambda s: blocks(s.N, s.IMAGES) * s.BANDS,
         },
-        workspace=f"packed: R K {PANEL}", scratch="sums: BAND S WIDTH", backends=("numba",), instead="direct", suits=data_suits,
+        workspace=f"packed: R K {PANEL}", scratch="sums: BAND S WIDTH", backends=("numba",), instead="direct",
+        suits=data_suits,
     )  # fmt: skip
 
 
