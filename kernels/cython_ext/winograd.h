@@ -290,8 +290,9 @@ INLINE void multiply_planes(int64_t rows, int64_t columns, int64_t depth, const 
         for (int64_t i = 0; i < rows;) {
             const float *of_a = a + i * a_row;
             float *place = c + i * PANEL + j;
-            int64_t left = rows - i, height = 4;
+            int64_t height = 4;
 #if LANES == 16
+            const int64_t left = rows - i;
             if (!two && left >= 24) height = 24;
             else if (left >= 12 && left != 16) height = 12;
             else if (left >= 8) height = 8;
