@@ -101,7 +101,6 @@ class Algorithm:
     derive : sizes of its own, after those of the operation, in the order in which they are computed.
     backends : the compiled backends that have its kernels.
     suits : whether it can compute an operation of given sizes.
-    instead : the algorithm that a backend without its kernels takes.
     """
 
     stages: tuple[Stage, ...]
@@ -110,7 +109,6 @@ class Algorithm:
     derive: Mapping[str, Callable[[Sizes], int]] = field(default_factory=dict)
     backends: tuple[str, ...] = COMPILED
     suits: Callable[[Sizes], bool] = lambda sizes: True
-    instead: str = ""
 
     def sizes(self, of: Sizes) -> Sizes:
         """The sizes of the operation and this algorithm's own."""
@@ -222,9 +220,7 @@ class Operation:
         """The suitable algorithms that may be the fastest, the likeliest first."""
         suitable = self.suitable(sizes, backend)
         ranking = self.candidates(sizes) if self.candidates else ()
-        known = (name if backend in self.algorithms[name].backends else self.algorithms[name].instead
-                 for name in ranking)  # fmt: skip
-        return tuple(name for name in known if name in suitable) or suitable[:1]
+        return tuple(name for name in ranking if name in suitable) or suitable[:1]
 
     def layout(self, name: str) -> Layout:
         """The argument block of the algorithm called `name`."""

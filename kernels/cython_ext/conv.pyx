@@ -9,6 +9,7 @@ from libc.string cimport memcpy, memset
 
 from .depthwise import ADDRESSES as DEPTHWISE
 from .direct import ADDRESSES as DIRECT
+from .narrow import ADDRESSES as NARROW
 from .winograd import ADDRESSES as WINOGRAD
 from ...blocking import BLOCK as _BLOCK, PACKED as _PACKED
 
@@ -247,7 +248,7 @@ cdef void conv2d_backward_weight_reduce(const int64_t *args, int64_t begin, int6
             dw[i] += partial[part * size + i]
 
 
-ADDRESSES = DEPTHWISE | DIRECT | WINOGRAD | {
+ADDRESSES = DEPTHWISE | DIRECT | NARROW | WINOGRAD | {
     "conv2d_forward_pack": <size_t> <void *> &conv2d_forward_pack,
     "conv2d_forward": <size_t> <void *> &conv2d_forward,
     "conv2d_backward_data_pack": <size_t> <void *> &conv2d_backward_data_pack,

@@ -7,6 +7,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
 from .direct import FUSED as DIRECT
+from .narrow import FUSED as NARROW
 from .winograd import FUSED as WINOGRAD
 from ...blocking import BLOCK as _BLOCK, PACKED as _PACKED
 
@@ -335,7 +336,7 @@ cdef void fused_conv2d_backward_weight_reduce(const int64_t *args, int64_t begin
             dw[i] += partial[part * size + i]
 
 
-ADDRESSES = DIRECT | WINOGRAD | {
+ADDRESSES = DIRECT | NARROW | WINOGRAD | {
     "fused_conv2d_forward_pack": <size_t> <void *> &fused_conv2d_forward_pack,
     "fused_conv2d_forward": <size_t> <void *> &fused_conv2d_forward,
     "fused_conv2d_forward_sums": <size_t> <void *> &fused_conv2d_forward_sums,
