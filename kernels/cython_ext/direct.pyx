@@ -21,11 +21,18 @@ cdef extern from "tiles.h" nogil:
         float *c
         const int64_t *places
         const float *bias
-        int mode
+        int mode, streams
+    ctypedef struct later_t:
+        const float *from_ "from"
+        int64_t count
+    bint streams(const float *p, int64_t size, int64_t multiple) noexcept
     void window_gemm(int64_t m, int64_t n, windows_t windows, const float *b, int64_t panel, int64_t b_row,
-                     rows_t out) noexcept
+                     int64_t ahead, rows_t out, later_t *later) noexcept
 
 include "windows.pxi"
+
+cdef enum:
+    AHEAD = 24  # pixels of a gradient that are asked for before they are needed: about the time that memory takes
 
 
 # ---------------------------------------------------------------- forward
@@ -110,6 +117,7 @@ cdef inline void convolve(const FusedConv2dForwardDirect *a, double *sums, int64
     cdef finish_t finish
     cdef windows_t windows
     cdef rows_t out
+    cdef later_t later
     memcpy(w.stride, a.stride, 6 * sizeof(int64_t))  # padding and dilation stand behind it
     w.R, w.S, w.H, w.W, w.C, w.HP, w.WP = a.R, a.S, a.H, a.W, a.C, a.HP, a.WP
     memset(&source, 0, sizeof(source))
@@ -120,6 +128,7 @@ cdef inline void convolve(const FusedConv2dForwardDirect *a, double *sums, int64
     if a.E > 0:
         finish.centre, finish.sums = a.centre, sums
     out.mode, out.places = ADD_BIAS if a.B > 0 else STORE, c_places
+    out.streams = a.GROUPS == 1 and not finishes(&finish) and streams(a.y, a.N * a.OH * a.OW * a.K, a.K)
     windows.step, windows.shifts, windows.places = 1, a.shifts, a_places
     for block in range(begin, end):
         first, top = block // a.BANDS * a.IMAGES, block % a.BANDS * a.BAND
@@ -142,9 +151,12 @@ cdef inline void convolve(const FusedConv2dForwardDirect *a, double *sums, int64
                     c_places[pixels] = pixels * a.K
                     pixels += 1
         start = (first * a.OH + top) * a.OW * a.K
+        row = (first + images) * a.H if top + rows == a.OH else first * a.H + (top + rows) * a.stride[0]
+        later.from_, later.count = a.x + row * a.W * a.C, images * rows * a.stride[0] * a.W * a.C
         for g in range(a.GROUPS):
             out.c, out.bias = a.y + start + g * a.KG, a.b + g * a.KG
-            window_gemm(pixels, a.KG, windows, a.packed + g * a.PANELS * a.DEPTH * PANEL, a.DEPTH * PANEL, PANEL, out)
+            window_gemm(pixels, a.KG, windows, a.packed + g * a.PANELS * a.DEPTH * PANEL, a.DEPTH * PANEL, PANEL, 0, out,
+                        &later)
             windows.a += a.CG
         finish_pixels(&finish, a.y + start, start, pixels, a.K)
 
@@ -312,12 +324,13 @@ cdef inline int64_t phase_places(const FusedConv2dBackwardDataDirect *a, int64_t
 
 cdef inline void convolve_phases(const FusedConv2dBackwardDataDirect *a, const windows_t *staged, int64_t start,
                                  int64_t images, int64_t top, int64_t rows, int64_t low_h, int64_t low_w,
-                                 int64_t pitch, int64_t image_step) noexcept nogil:
+                                 int64_t pitch, int64_t image_step, later_t *later) noexcept nogil:
     """All phases of `rows` rows of phases of some images; dx of the first pixel stands `start` elements in."""
     cdef int64_t phase, down, across, high, wide, taps, pixels, g, done = 0
     cdef windows_t windows = staged[0]
     cdef rows_t out
     out.mode, out.places, out.bias = STORE, a.places + a.IMAGES * a.BAND * a.PW, a.dy
+    out.streams = a.GROUPS == 1 and a.activation == 0 and a.E == 0 and streams(a.dx, a.N * a.H * a.W * a.C, a.C)
     for phase in range(a.stride[0] * a.stride[1]):
         down, across = phase // a.stride[1], phase % a.stride[1]
         high = min(rows, (a.H - down + a.stride[0] - 1) // a.stride[0] - top)
@@ -330,7 +343,7 @@ cdef inline void convolve_phases(const FusedConv2dBackwardDataDirect *a, const w
                 windows.a = staged.a + g * a.KG
                 out.c = a.dx + start + (down * a.W + across) * a.C + g * a.CG
                 window_gemm(pixels, a.CG, windows, a.packed + (g * a.PANELS * a.TAPS + done) * a.KG * PANEL,
-                            a.TAPS * a.KG * PANEL, PANEL, out)
+                            a.TAPS * a.KG * PANEL, PANEL, 0, out, later)
         done += windows.runs * taps
 
 
@@ -345,6 +358,7 @@ cdef inline void convolve_back(const FusedConv2dBackwardDataDirect *a, double *s
     cdef source_t source
     cdef finish_t finish
     cdef windows_t windows
+    cdef later_t later
     memset(&source, 0, sizeof(source))
     memset(&finish, 0, sizeof(finish))
     source.x = a.dy
@@ -369,7 +383,9 @@ cdef inline void convolve_back(const FusedConv2dBackwardDataDirect *a, double *s
                               a.staged + (image * a.HP + row) * pitch, low_w, a.WP, a.OW, a.K)
         above = top * a.stride[0]
         start = (first * a.H + above) * a.W * a.C
-        convolve_phases(a, &windows, start, images, top, rows, low_h, low_w, pitch, image_step)
+        row = (first + images) * a.OH if top + rows == a.PH else first * a.OH + top + rows
+        later.from_, later.count = a.dy + row * a.OW * a.K, images * rows * a.OW * a.K
+        convolve_phases(a, &windows, start, images, top, rows, low_h, low_w, pitch, image_step, &later)
         height = min(rows * a.stride[0], a.H - above)
         for image in range(images):
             start = ((first + image) * a.H + above) * a.W * a.C
@@ -467,11 +483,12 @@ cdef struct FusedConv2dBackwardWeightDirect:
 
 
 cdef inline void correlate_panels(int64_t DEPTH, int64_t columns, windows_t windows, const float *dy, int64_t K,
-                                  rows_t out) noexcept nogil:
+                                  rows_t out, later_t *later) noexcept nogil:
     """Panel by panel: those of the result stand apart, those of gradients side by side."""
     cdef int64_t panel
     for panel in range((columns + PANEL - 1) // PANEL):
-        window_gemm(DEPTH, min(columns - panel * PANEL, PANEL), windows, dy + panel * PANEL, PANEL, K, out)
+        window_gemm(DEPTH, min(columns - panel * PANEL, PANEL), windows, dy + panel * PANEL, PANEL, K,
+                    AHEAD * K, out, later)
         out.c += DEPTH * PANEL
 
 
@@ -488,6 +505,7 @@ cdef inline void correlate_block(const FusedConv2dBackwardWeightDirect *a, const
     cdef const float *dy = gradient.x + start
     cdef windows_t windows
     cdef rows_t out
+    cdef later_t later
     windows.a = a.x + (first * a.H + top * a.stride[0]) * a.W * a.C
     if not in_place:
         stage_windows(image, w, a.staged, first, images, top, rows)
@@ -501,10 +519,12 @@ cdef inline void correlate_block(const FusedConv2dBackwardWeightDirect *a, const
     if changes(gradient):
         load_pixels(gradient, start, a.gradients, images * rows * a.OW, a.K)
         dy = a.gradients
-    out.places, out.bias, out.mode = a.places + a.DEPTH, a.x, mode
+    i = (first + images) * a.H if top + rows == a.OH else first * a.H + (top + rows) * a.stride[0]
+    later.from_, later.count = a.x + i * a.W * a.C, images * rows * a.stride[0] * a.W * a.C
+    out.places, out.bias, out.mode, out.streams = a.places + a.DEPTH, a.x, mode, False
     for g in range(a.GROUPS):
         out.c = total + g * a.PANELS * a.DEPTH * PANEL
-        correlate_panels(a.DEPTH, columns, windows, dy + g * a.KG + low * PANEL, a.K, out)
+        correlate_panels(a.DEPTH, columns, windows, dy + g * a.KG + low * PANEL, a.K, out, &later)
         windows.a += a.CG
 
 

@@ -14,14 +14,15 @@ static void gemm(int64_t m, int64_t n, int64_t depth, const float *a, int64_t a_
                  int64_t b_row, float *c, int64_t c_row, int accumulate) {
     int64_t from[GEMM_ROWS], to[GEMM_ROWS];
     const int64_t start = 0;
+    later_t nothing = {a, 0, 0};
     for (int64_t i = 0; i < at_most(m, GEMM_ROWS); i++) from[i] = i * a_row, to[i] = i * c_row;
     for (int64_t i = 0; i < m; i += GEMM_ROWS) {
         int64_t first = 0;
         do {
             int64_t count = at_most(depth - first, GEMM_DEPTH);
             windows_t windows = {a + i * a_row + first * a_depth, from, a_depth, 1, &start, count};
-            rows_t rows = {c + i * c_row, to, c, accumulate || first > 0 ? ACCUMULATE : STORE};
-            window_gemm(at_most(m - i, GEMM_ROWS), n, windows, b + first * b_row, PANEL, b_row, rows);
+            rows_t rows = {c + i * c_row, to, c, accumulate || first > 0 ? ACCUMULATE : STORE, 0};
+            window_gemm(at_most(m - i, GEMM_ROWS), n, windows, b + first * b_row, PANEL, b_row, 0, rows, &nothing);
             first += count;
         } while (first < depth);
     }

@@ -17,9 +17,12 @@ cdef extern from "tiles.h" nogil:
         float *c
         const int64_t *places
         const float *bias
-        int mode
+        int mode, streams
+    ctypedef struct later_t:
+        const float *from_ "from"
+        int64_t count
     void window_gemm(int64_t m, int64_t n, windows_t windows, const float *b, int64_t panel, int64_t b_row,
-                     rows_t out) noexcept
+                     int64_t ahead, rows_t out, later_t *later) noexcept
 
 cdef extern from "transpose.h" nogil:
     void transpose(const float *source, int64_t source_row, float *target, int64_t target_row, int64_t rows,
@@ -104,6 +107,8 @@ cdef inline void multiply(const Product *p, int64_t begin, int64_t end) noexcept
     cdef int64_t across = (p.n + p.COLUMNS - 1) // p.COLUMNS, task, row, column, rows, columns, first, count, i
     cdef windows_t windows
     cdef rows_t out
+    cdef later_t nothing
+    nothing.from_, nothing.count = p.a, 0
     p.shifts[0] = 0
     for i in range(p.ROWS):
         p.places[i] = i // TALLEST * TALLEST * p.DEPTH + i % TALLEST
@@ -114,7 +119,7 @@ cdef inline void multiply(const Product *p, int64_t begin, int64_t end) noexcept
         row, column = task // across * p.ROWS, task % across * p.COLUMNS
         rows, columns = min(p.ROWS, p.m - row), min(p.COLUMNS, p.n - column)
         out.c, out.bias = p.c + row * p.n + column, p.c
-        out.mode = STORE
+        out.mode, out.streams = STORE, False
         if p.bias != NULL:
             out.bias, out.mode = p.bias + column, ADD_BIAS
         if p.depth == 0:
@@ -125,7 +130,7 @@ cdef inline void multiply(const Product *p, int64_t begin, int64_t end) noexcept
             stage(p, row, first, rows, count)
             windows.length = count
             window_gemm(rows, columns, windows, p.b + column // PANEL * p.panel + first * p.b_row, p.panel, p.b_row,
-                        out)
+                        0, out, &nothing)
             out.mode = ACCUMULATE
             first += p.DEPTH
 

@@ -29,18 +29,26 @@ typedef struct {
     int64_t length;
 } windows_t;
 
-/* C: row i begins at c + places[i]; `bias` has a number for each column. */
+/* C: row i begins at c + places[i]; `bias` has a number for each column. Results are written around the caches if it
+ * `streams`: then vectors of C are whole and aligned. */
 typedef struct {
     float *c;
     const int64_t *places;
     const float *bias;
-    int mode;
+    int mode, streams;
 } rows_t;
 
+/* Numbers that will be needed next, brought nearer meanwhile, `each` of them a tile: no processor sees by itself which
+ * block of an image comes next. */
+typedef struct {
+    const float *from;
+    int64_t count, each;
+} later_t;
+
 /* `rows` rows of C from the first one of `windows` and `out` on, and `columns` columns, at most `vectors` vectors of
- * them; only if `partial` they may be fewer. */
+ * them; only if `partial` they may be fewer. What stands `ahead` of a row of B is brought nearer. */
 INLINE void multiply_tile(const int rows, const int vectors, const int partial, int64_t columns,
-                          const windows_t *windows, const float *b, int64_t b_row, const rows_t *out) {
+                          const windows_t *windows, const float *b, int64_t b_row, int64_t ahead, const rows_t *out) {
     vec sum[TALLEST][2];
     const float *at[TALLEST];
     UNROLL for (int i = 0; i < rows; i++) {
@@ -52,8 +60,10 @@ INLINE void multiply_tile(const int rows, const int vectors, const int partial, 
         int64_t offset = windows->shifts[run];
         for (int64_t d = 0; d < length; d++) {
             vec of_b[2];
-            UNROLL for (int j = 0; j < vectors; j++)
+            UNROLL for (int j = 0; j < vectors; j++) {
                 of_b[j] = partial ? load_part(b + j * LANES, columns - j * LANES) : load(b + j * LANES);
+                fetch(b + ahead + j * LANES);
+            }
             UNROLL for (int i = 0; i < rows; i++) {
                 vec of_a = splat(at[i][offset]);
                 UNROLL for (int j = 0; j < vectors; j++) sum[i][j] += of_a * of_b[j];
@@ -68,6 +78,12 @@ INLINE void multiply_tile(const int rows, const int vectors, const int partial, 
             vec bias = load_part(out->bias + j * LANES, columns - j * LANES);
             UNROLL for (int i = 0; i < rows; i++) sum[i][j] += bias;
         }
+    }
+    if (out->streams && !partial) {
+        UNROLL for (int i = 0; i < rows; i++) {
+            UNROLL for (int j = 0; j < vectors; j++) stream(out->c + out->places[i] + j * LANES, sum[i][j]);
+        }
+        return;
     }
     UNROLL for (int i = 0; i < rows; i++) {
         float *c = out->c + out->places[i];
@@ -95,18 +111,21 @@ INLINE int64_t tile_rows(int64_t left) {
 
 /* All m rows of at most two vectors of columns. */
 INLINE void multiply_rows(const int vectors, const int partial, int64_t m, int64_t columns, windows_t windows,
-                          const float *b, int64_t b_row, rows_t out) {
+                          const float *b, int64_t b_row, int64_t ahead, rows_t out, later_t *later) {
     for (int64_t i = 0; i < m;) {
-        int64_t rows = tile_rows(m - i);
+        int64_t rows = tile_rows(m - i), asked = at_most(later->count, later->each);
+        for (int64_t number = 0; number < asked; number += 16) fetch(later->from + number);
+        later->from += asked;
+        later->count -= asked;
         switch (rows) {
-        case TALLEST: multiply_tile(TALLEST, vectors, partial, columns, &windows, b, b_row, &out); break;
+        case TALLEST: multiply_tile(TALLEST, vectors, partial, columns, &windows, b, b_row, ahead, &out); break;
 #if TALLEST > 9
-        case 9: multiply_tile(9, vectors, partial, columns, &windows, b, b_row, &out); break;
-        case 8: multiply_tile(8, vectors, partial, columns, &windows, b, b_row, &out); break;
+        case 9: multiply_tile(9, vectors, partial, columns, &windows, b, b_row, ahead, &out); break;
+        case 8: multiply_tile(8, vectors, partial, columns, &windows, b, b_row, ahead, &out); break;
 #endif
-        case 4: multiply_tile(4, vectors, partial, columns, &windows, b, b_row, &out); break;
-        case 2: multiply_tile(2, vectors, partial, columns, &windows, b, b_row, &out); break;
-        default: multiply_tile(1, vectors, partial, columns, &windows, b, b_row, &out);
+        case 4: multiply_tile(4, vectors, partial, columns, &windows, b, b_row, ahead, &out); break;
+        case 2: multiply_tile(2, vectors, partial, columns, &windows, b, b_row, ahead, &out); break;
+        default: multiply_tile(1, vectors, partial, columns, &windows, b, b_row, ahead, &out);
         }
         i += rows;
         windows.places += rows;
@@ -115,13 +134,16 @@ INLINE void multiply_rows(const int vectors, const int partial, int64_t m, int64
 }
 
 /* C[m, n] (+)= A B. B comes in panels of PANEL columns, each `panel` elements behind the one before; its rows are
- * `b_row` apart, and of a packed B whole. So many runs are multiplied at a time as leave a panel in the second cache. */
+ * `b_row` apart, and of a packed B whole; `ahead` is for those that come from memory. So many runs are multiplied at a time as leave a panel in the second cache. */
 static void window_gemm(int64_t m, int64_t n, windows_t windows, const float *b, int64_t panel, int64_t b_row,
-                        rows_t out) {
+                        int64_t ahead, rows_t out, later_t *later) {
+    const int64_t tiles = (m / TALLEST + 1) * ((n + 2 * LANES - 1) / (2 * LANES));
     const int64_t runs = windows.runs, several = windows.length > 0 ? DEEP / windows.length + 1 : 1;
     float *c = out.c;
     const float *bias = out.bias;
     int64_t first = 0;
+    out.streams = out.streams && several >= runs;
+    later->each = (later->count / tiles / 16 + 1) * 16;
     do {
         windows.runs = at_most(several, runs - first);
         for (int64_t j = 0; j < n; j += PANEL) {
@@ -131,10 +153,10 @@ static void window_gemm(int64_t m, int64_t n, windows_t windows, const float *b,
                 const float *of_b = b + j / PANEL * panel + k;
                 out.c = c + j + k;
                 out.bias = bias + j + k;
-                if (columns == 2 * LANES) multiply_rows(2, 0, m, columns, windows, of_b, b_row, out);
-                else if (columns > LANES) multiply_rows(2, 1, m, columns, windows, of_b, b_row, out);
-                else if (columns == LANES) multiply_rows(1, 0, m, columns, windows, of_b, b_row, out);
-                else multiply_rows(1, 1, m, columns, windows, of_b, b_row, out);
+                if (columns == 2 * LANES) multiply_rows(2, 0, m, columns, windows, of_b, b_row, ahead, out, later);
+                else if (columns > LANES) multiply_rows(2, 1, m, columns, windows, of_b, b_row, ahead, out, later);
+                else if (columns == LANES) multiply_rows(1, 0, m, columns, windows, of_b, b_row, ahead, out, later);
+                else multiply_rows(1, 1, m, columns, windows, of_b, b_row, ahead, out, later);
                 k += columns;
             }
         }

@@ -30,7 +30,7 @@ typedef int32_t ints;
 typedef float loose;
 #endif
 
-#if defined(__AVX2__)
+#if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
@@ -71,6 +71,26 @@ INLINE void store_part(float *p, vec value, int64_t count) {
     for (int i = 0; i < LANES; i++)
         if (i < count) p[i] = numbers[i];
 #endif
+}
+
+/* Write a vector to an aligned place around the caches, so that its line is not read first. */
+INLINE void stream(float *p, vec value) {
+#if LANES == 16
+    _mm512_stream_ps(p, (__m512)value);
+#elif LANES == 8
+    _mm256_stream_ps(p, (__m256)value);
+#elif defined(__SSE2__)
+    _mm_stream_ps(p, (__m128)value);
+#else
+    store(p, value);
+#endif
+}
+
+/* Whether to write `size` numbers around the caches: they would not stay, half of a usual third cache, and rows of a
+ * multiple of `multiple` are whole, aligned lines. On x86 such stores are not ordered among others; the executor's atomic
+ * counters, by which other threads learn of a task's end, wait for them. */
+INLINE int streams(const float *p, int64_t size, int64_t multiple) {
+    return size >= 1 << 22 && multiple % 16 == 0 && (uintptr_t)p % 64 == 0;
 }
 
 /* Begin to bring a cache line nearer; the address may lie outside of any array. */

@@ -22,6 +22,7 @@ cdef extern from "sources.h" nogil:
         const float *centre
         double *sums
     bint changes(const source_t *source) noexcept
+    bint finishes(const finish_t *finish) noexcept
     void load_pixels(const source_t *source, int64_t start, float *target, int64_t pixels, int64_t channels) noexcept
     void finish_pixels(const finish_t *finish, float *y, int64_t start, int64_t pixels, int64_t channels) noexcept
     void add_tasks(const double *task_sums, double *sums, int64_t tasks, int64_t count) noexcept

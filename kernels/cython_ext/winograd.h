@@ -259,9 +259,10 @@ INLINE void transform_weight_gradients(const float *planes, int64_t plane, int64
 
 /* ---------------------------------------------------------------- products of planes */
 
-/* c[rows, vectors] = (c if add) + a[rows, depth] b[depth, vectors], where rows of b and of c are a panel apart. */
-INLINE void multiply_plane_tile(const int rows, const int vectors, int64_t depth, const float *a, int64_t a_row,
-                                int64_t a_depth, const float *b, float *c, int add) {
+/* c[rows, vectors] = (c if add) + a[rows, depth] b[depth, vectors], where rows of b and of c are a panel apart. With
+ * `asks` each step brings as many numbers of the following rows nearer as it reads: all, if rows stand side by side. */
+INLINE void multiply_plane_tile(const int rows, const int vectors, const int asks, int64_t depth, const float *a,
+                                int64_t a_row, int64_t a_depth, const float *b, float *c, int add) {
     vec sum[24][2];
     UNROLL for (int i = 0; i < rows; i++) {
         UNROLL for (int j = 0; j < vectors; j++) sum[i][j] = (vec){0};
@@ -269,6 +270,7 @@ INLINE void multiply_plane_tile(const int rows, const int vectors, int64_t depth
     for (int64_t d = 0; d < depth; d++) {
         vec of_b[2];
         UNROLL for (int j = 0; j < vectors; j++) of_b[j] = load(b + d * PANEL + j * LANES);
+        if (asks) fetch(a + rows * a_row + d * rows);
         UNROLL for (int i = 0; i < rows; i++) {
             vec of_a = splat(a[i * a_row + d * a_depth]);
             UNROLL for (int j = 0; j < vectors; j++) sum[i][j] += of_a * of_b[j];
@@ -283,7 +285,7 @@ INLINE void multiply_plane_tile(const int rows, const int vectors, int64_t depth
 }
 
 /* c[rows, columns] = (c if add) + a b, as above. The number of rows is a multiple of 4; whole vectors are written. */
-INLINE void multiply_planes(int64_t rows, int64_t columns, int64_t depth, const float *a, int64_t a_row,
+INLINE void multiply_planes(const int asks, int64_t rows, int64_t columns, int64_t depth, const float *a, int64_t a_row,
                             int64_t a_depth, const float *b, float *c, int add) {
     for (int64_t j = 0; j < columns; j += 2 * LANES) {
         const int two = columns - j > LANES;
@@ -296,15 +298,15 @@ INLINE void multiply_planes(int64_t rows, int64_t columns, int64_t depth, const 
             if (!two && left >= 24) height = 24;
             else if (left >= 12 && left != 16) height = 12;
             else if (left >= 8) height = 8;
-            if (height == 24) multiply_plane_tile(24, 1, depth, of_a, a_row, a_depth, b + j, place, add);
-            else if (height == 12 && two) multiply_plane_tile(12, 2, depth, of_a, a_row, a_depth, b + j, place, add);
-            else if (height == 12) multiply_plane_tile(12, 1, depth, of_a, a_row, a_depth, b + j, place, add);
-            else if (height == 8 && two) multiply_plane_tile(8, 2, depth, of_a, a_row, a_depth, b + j, place, add);
-            else if (height == 8) multiply_plane_tile(8, 1, depth, of_a, a_row, a_depth, b + j, place, add);
+            if (height == 24) multiply_plane_tile(24, 1, asks, depth, of_a, a_row, a_depth, b + j, place, add);
+            else if (height == 12 && two) multiply_plane_tile(12, 2, asks, depth, of_a, a_row, a_depth, b + j, place, add);
+            else if (height == 12) multiply_plane_tile(12, 1, asks, depth, of_a, a_row, a_depth, b + j, place, add);
+            else if (height == 8 && two) multiply_plane_tile(8, 2, asks, depth, of_a, a_row, a_depth, b + j, place, add);
+            else if (height == 8) multiply_plane_tile(8, 1, asks, depth, of_a, a_row, a_depth, b + j, place, add);
             else
 #endif
-            if (two) multiply_plane_tile(4, 2, depth, of_a, a_row, a_depth, b + j, place, add);
-            else multiply_plane_tile(4, 1, depth, of_a, a_row, a_depth, b + j, place, add);
+            if (two) multiply_plane_tile(4, 2, asks, depth, of_a, a_row, a_depth, b + j, place, add);
+            else multiply_plane_tile(4, 1, asks, depth, of_a, a_row, a_depth, b + j, place, add);
             i += height;
         }
     }
@@ -315,7 +317,7 @@ static void multiply_tiles(int64_t tiles, int64_t columns, int64_t depth, const 
                            const float *weights, float *products) {
     int64_t first = 0;
     do {
-        multiply_planes(tiles, columns, at_most(depth - first, 256), inputs + first, row, 1, weights + first * PANEL,
+        multiply_planes(0, tiles, columns, at_most(depth - first, 256), inputs + first, row, 1, weights + first * PANEL,
                         products, first > 0);
         first += 256;
     } while (first < depth);
@@ -324,13 +326,13 @@ static void multiply_tiles(int64_t tiles, int64_t columns, int64_t depth, const 
 /* The same of one run of channels, which is added to those before if `add`. */
 static void multiply_run(int64_t tiles, int64_t columns, int64_t depth, const float *inputs, int64_t row,
                          const float *weights, float *products, int add) {
-    multiply_planes(tiles, columns, depth, inputs, row, 1, weights, products, add);
+    multiply_planes(1, tiles, columns, depth, inputs, row, 1, weights, products, add);
 }
 
 /* products (+)= gradients^T inputs, the sum over tiles. */
 static void multiply_gradients(int64_t rows, int64_t columns, int64_t tiles, const float *gradients, int64_t row,
                                const float *inputs, float *products, int add) {
-    multiply_planes(rows, columns, tiles, gradients, 1, row, inputs, products, add);
+    multiply_planes(0, rows, columns, tiles, gradients, 1, row, inputs, products, add);
 }
 
 #endif
