@@ -80,6 +80,57 @@ INLINE void fetch(const float *p) {
 #endif
 }
 
+/* The same for a line that will be written. */
+INLINE void fetch_to_write(const float *p) {
+#if defined(__GNUC__)
+    __builtin_prefetch(p, 1, 3);
+#endif
+}
+
+/* Write a whole vector around the caches, to a place that is a multiple of its size: its line is not read before. */
+INLINE void stream(float *p, vec value) {
+#if LANES == 16
+    _mm512_stream_ps(p, (__m512)value);
+#elif LANES == 8
+    _mm256_stream_ps(p, (__m256)value);
+#else
+    store(p, value);
+#endif
+}
+
+/* Whether to write `size` numbers around the caches: they would not stay, half of a usual third cache, and rows of a
+ * multiple of `multiple` are whole, aligned lines. On x86 such stores are not ordered among others; the executor's atomic
+ * counters, by which other threads learn of a task's end, wait for them. */
+INLINE int streams(const float *p, int64_t size, int64_t multiple) {
+    return size >= 1 << 22 && multiple % 16 == 0 && (uintptr_t)p % 64 == 0;
+}
+
+/* The larger ones of `value` and `low`, and the smaller ones of `value` and `high`. NaN stays NaN. */
+INLINE vec clamp(vec value, vec low, vec high) {
+#if LANES == 16
+    return (vec)_mm512_min_ps((__m512)high, _mm512_max_ps((__m512)low, (__m512)value));
+#elif LANES == 8
+    return (vec)_mm256_min_ps((__m256)high, _mm256_max_ps((__m256)low, (__m256)value));
+#elif LANES == 1
+    value = value < low ? low : value;
+    return value > high ? high : value;
+#else
+    ints below = value < low, above = value > high;
+    return (vec)(((ints)value & ~below & ~above) | ((ints)low & below) | ((ints)high & above));
+#endif
+}
+
+/* `value` where a > b, else 0. */
+INLINE vec where_above(vec a, vec b, vec value) {
+#if LANES == 16
+    return (vec)_mm512_maskz_mov_ps(_mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ), (__m512)value);
+#elif LANES == 1
+    return a > b ? value : 0.0f;
+#else
+    return (vec)((ints)value & (a > b));
+#endif
+}
+
 /* The same pointer; the compiler does not see that, and keeps no register for each address that follows from it. */
 INLINE const float *opaque(const float *p) {
 #if defined(__GNUC__)
