@@ -35,7 +35,7 @@ cdef extern from "depthwise_gradients.h" nogil:
         int64_t height, width, down, across, dilation_down, dilation, taps
     ctypedef struct stretch_t:
         int64_t row, rows, first, last, top, left
-    ctypedef struct spread_t:
+    ctypedef struct pairs_t:
         int64_t first_row, last_row, row, first, last, top, left
     images_t image_of(images_t batch, int64_t n) noexcept
     results_t result_of(results_t batch, int64_t n) noexcept
@@ -44,7 +44,7 @@ cdef extern from "depthwise_gradients.h" nogil:
     void slide(int form, const images_t *image, const window_t *window, const results_t *result,
                const stretch_t *at) noexcept
     void spread(int form, const images_t *image, const window_t *window, const results_t *result,
-                const spread_t *at) noexcept
+                const pairs_t *at) noexcept
     void correlate(bint fused, const images_t *image, const window_t *window, const images_t *gradient,
                    const stretch_t *at, float *sums) noexcept
 
@@ -116,12 +116,12 @@ cdef void spread_gradients(int form, images_t gradients, window_t window, result
     cdef int64_t last = (columns_left + results.columns - 1) // size + 1
     cdef images_t gradient
     cdef results_t result
-    cdef spread_t at
+    cdef pairs_t at
     for n in range(band.first_image, band.last_image):
         gradient = image_of(gradients, n)
         result = result_of(results, n)
         for row in range((band.first_row + rows_above) // size, (band.last_row + rows_above - 1) // size + 1):
-            at = spread_t(band.first_row, band.last_row, row, columns_left // size, 0, above, left)
+            at = pairs_t(band.first_row, band.last_row, row, columns_left // size, 0, above, left)
             while at.first < last:
                 at.last = min(at.first + SEGMENT // size, last)
                 spread(form, &gradient, &window, &result, &at)
