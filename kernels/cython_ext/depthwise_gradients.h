@@ -7,8 +7,9 @@
 
 /* ---------------------------------------------------------------- dx where the stride is not 1 */
 
-/* Rows [first_row, last_row) of results. With code of its own, of stride 2, a window's stretch counts pairs of rows and
- * of columns with the padding (top, left): the first of a pair may lie outside. */
+/* Rows [first_row, last_row) of results, and of them one row and its columns [first, last). With code of its own, of
+ * stride 2, `row`, `first` and `last` count pairs, of rows and columns counted with the padding (top, left): the first
+ * of a pair may lie outside. */
 typedef struct {
     int64_t first_row, last_row, row, first, last, top, left;
 } pairs_t;
@@ -162,29 +163,12 @@ INLINE void correlate_any(const int fused, const int partial, const images_t *im
     }
 }
 
-/* Add the products of a column of pixels with the gradients that meet it: gradients[row][q] is of column t - q. */
-INLINE void correlate_column(const int form, const int taps, const int stride, const int partial, const int j,
-                             const reader_t *from, int64_t place, int64_t row_size, unsigned there, int64_t ahead,
-                             vec gradients[4][5], vec sums[5][5]) {
-    const int count = (int)rows_of_gradients(taps, stride), height = stride * (count - 1) + taps;
-    UNROLL for (int i = 0; i < height; i++) {
-        if (i < stride * count) fetch_from(form, from, ahead + i * LANES);
-        if (LIKELY(there >> i & 1)) {
-            const vec pixel = load_from(form, partial, from, place);
-            UNROLL for (int k = 0; k < count; k++)
-                if (0 <= i - k * stride && i - k * stride < taps)
-                    UNROLL for (int q = 0; j + q * stride < taps; q++)
-                        sums[i - k * stride][j + q * stride] += pixel * gradients[k][q];
-        }
-        place += row_size;
-    }
-}
-
-/* The same where some gradients are missing: `rows` and `meets` say which rows and columns of them are there. Zeros in
- * their place would make NaN of an infinite pixel that none sees. */
-INLINE void correlate_some(const int form, const int taps, const int stride, const int partial, const int j,
-                           const reader_t *from, int64_t place, int64_t row_size, unsigned there, int64_t ahead,
-                           vec gradients[4][5], unsigned rows, unsigned meets, vec sums[5][5]) {
+/* Add the products of a column of pixels with the gradients that meet it: gradients[row][q] is of column t - q. Unless
+ * the column is `whole`, `rows` and `meets` say which rows and columns of gradients are there: zeros in their place would
+ * make NaN of an infinite pixel that none sees. */
+INLINE void correlate_column(const int form, const int taps, const int stride, const int partial, const int whole,
+                             const int j, const reader_t *from, int64_t place, int64_t row_size, unsigned there,
+                             int64_t ahead, vec gradients[4][5], unsigned rows, unsigned meets, vec sums[5][5]) {
     const int count = (int)rows_of_gradients(taps, stride), height = stride * (count - 1) + taps;
     vec pixels[6];
     UNROLL for (int i = 0; i < height; i++) {
@@ -192,12 +176,11 @@ INLINE void correlate_some(const int form, const int taps, const int stride, con
         pixels[i] = (vec){0};
         if (LIKELY(there >> i & 1)) pixels[i] = load_from(form, partial, from, place + i * row_size);
     }
-    UNROLL for (int q = 0; j + q * stride < taps; q++)
-        if (meets >> q & 1)
-            UNROLL for (int k = 0; k < count; k++)
-                if (rows >> k & 1)
-                    UNROLL for (int r = 0; r < taps; r++)
-                        sums[r][j + q * stride] += pixels[r + k * stride] * gradients[k][q];
+    UNROLL for (int k = 0; k < count; k++)
+        UNROLL for (int q = 0; j + q * stride < taps; q++)
+            if (whole || (rows >> k & meets >> q & 1))
+                UNROLL for (int r = 0; r < taps; r++)
+                    sums[r][j + q * stride] += pixels[r + k * stride] * gradients[k][q];
 }
 
 /* Step t meets column t of dy and `stride` new columns of x; they go with the last columns of dy. */
@@ -240,11 +223,11 @@ INLINE void correlate_taps(const int fused, const int taps, const int stride, co
             const int64_t lines = ahead + column * stride * count * LANES;
             if (!LIKELY(inside(column, columns))) continue;
             if (LIKELY(rows == all_rows && meets == all_columns))
-                correlate_column(of_image, taps, stride, partial, j, &from, place, row_size, there, lines, gradients,
-                                 sums);
+                correlate_column(of_image, taps, stride, partial, 1, j, &from, place, row_size, there, lines, gradients,
+                                 rows, meets, sums);
             else
-                correlate_some(of_image, taps, stride, partial, j, &from, place, row_size, there, lines, gradients, rows,
-                               meets, sums);
+                correlate_column(of_image, taps, stride, partial, 0, j, &from, place, row_size, there, lines, gradients,
+                                 rows, meets, sums);
         }
     }
     UNROLL for (int r = 0; r < taps; r++)
