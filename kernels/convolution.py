@@ -228,33 +228,33 @@ def _bands(height: str, width: str) -> Rule:
     }
 
 
-def depthwise_forward(prefix: str = "", workspace: str = "", *rest: tuple[str, Any], **options: Any) -> Algorithm:
+def depthwise_forward(prefix: str = "", workspace: str = "", *rest: tuple[str, Any]) -> Algorithm:
     """A task computes BAND rows of IMAGES images."""
     return algorithm(
         (f"{prefix}depthwise_conv2d_forward_pack", lambda s: 1),
         (f"{prefix}depthwise_conv2d_forward", lambda s: s.BLOCKS), *rest,
         derive=_bands("OH", "OW"),
-        workspace=f"packed: TAPS K{workspace}", suits=_depthwise, **options,
+        workspace=f"packed: TAPS K{workspace}", suits=_depthwise,
     )  # fmt: skip
 
 
-def depthwise_backward_data(prefix: str = "", workspace: str = "", *rest: tuple[str, Any], **options: Any) -> Algorithm:
+def depthwise_backward_data(prefix: str = "", workspace: str = "", *rest: tuple[str, Any]) -> Algorithm:
     """A task computes BAND rows of dx of IMAGES images."""
     return algorithm(
         (f"{prefix}depthwise_conv2d_backward_data_pack", lambda s: 1),
         (f"{prefix}depthwise_conv2d_backward_data", lambda s: s.BLOCKS), *rest,
         derive=_bands("H", "W"),
-        workspace=f"packed: TAPS K{workspace}", suits=_depthwise, **options,
+        workspace=f"packed: TAPS K{workspace}", suits=_depthwise,
     )  # fmt: skip
 
 
-def depthwise_backward_weight(prefix: str = "", **options: Any) -> Algorithm:
+def depthwise_backward_weight(prefix: str = "") -> Algorithm:
     """A task sums over a run of fours of output rows."""
     return algorithm(
         (f"{prefix}depthwise_conv2d_backward_weight", lambda s: s.PARTS),
         (f"{prefix}depthwise_conv2d_backward_weight_reduce", lambda s: 1),
         derive={"PARTS": lambda s: max(1, min(s.N * blocks(s.OH, 4), 16))},
-        workspace="partial: PARTS TAPS K", suits=_depthwise, **options,
+        workspace="partial: PARTS TAPS K", suits=_depthwise,
     )  # fmt: skip
 
 

@@ -33,7 +33,6 @@ from .operation import Operation, algorithm, operation
 NO_ACTIVATION, RELU, RELU6 = 0, 1, 2
 """Values of the attribute `activation`."""
 
-_NUMBA = {"backends": ("numba",)}
 _SUMS = "; task_sums(double): BLOCKS 2 E"
 _TASK_SUMS = "; task_sums(double): TASKS 2 E"
 _LOAD = "scale: P; shift: P"
@@ -97,7 +96,7 @@ FUSED: tuple[Operation, ...] = (
             "wide_winograd": winograd.wide_forward(
                 "fused_", _SUMS, ("fused_wide_winograd_conv2d_forward_sums", lambda s: 1)),
             "depthwise": depthwise_forward(
-                "fused_", _SUMS, ("fused_depthwise_conv2d_forward_sums", lambda s: 1), **_NUMBA),
+                "fused_", _SUMS, ("fused_depthwise_conv2d_forward_sums", lambda s: 1)),
             "im2col": _IM2COL_FORWARD,
         }),
     operation(
@@ -116,7 +115,7 @@ FUSED: tuple[Operation, ...] = (
             "wide_winograd": winograd.wide_backward_data(
                 "fused_", _SUMS, ("fused_wide_winograd_conv2d_backward_data_sums", lambda s: 1)),
             "depthwise": depthwise_backward_data(
-                "fused_", _SUMS, ("fused_depthwise_conv2d_backward_data_sums", lambda s: 1), **_NUMBA),
+                "fused_", _SUMS, ("fused_depthwise_conv2d_backward_data_sums", lambda s: 1)),
             "im2col": _IM2COL_BACKWARD_DATA,
         }),
     operation(
@@ -129,7 +128,7 @@ FUSED: tuple[Operation, ...] = (
             "direct": direct_backward_weight("fused_", "; gradients: IMAGES BAND OW K"),
             "narrow": narrow.backward_weight("fused_", "; gradients: IMAGES BAND OW K"),
             "winograd": winograd.backward_weight("fused_"),
-            "depthwise": depthwise_backward_weight("fused_", **_NUMBA),
+            "depthwise": depthwise_backward_weight("fused_"),
             "im2col": _IM2COL_BACKWARD_WEIGHT,
         }),
 )  # fmt: skip

@@ -1,16 +1,13 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Depthwise convolution (one input and one output channel a group): the channels are the vector."""
+"""Depthwise convolution (one input and one output channel a group), plain and fused: the channels are the vector.
 
-from libc.stdint cimport int64_t
+`depthwise_tasks.pxi` passes over the images, `depthwise_rows.h` and `depthwise_gradients.h` compute.
+"""
 
-cdef extern from *:
-    """
-    /* y += x * w over channels; restrict tells the compiler that a vector of them can be done at once. */
-    static inline void multiply_add(float *restrict y, const float *restrict x, const float *restrict w, int64_t count) {
-        for (int64_t k = 0; k < count; k++) y[k] += x[k] * w[k];
-    }
-    """
-    void multiply_add(float *y, const float *x, const float *w, int64_t count) noexcept nogil
+from libc.string cimport memset
+
+include "depthwise_tasks.pxi"
+include "fused_depthwise.pxi"
 
 cdef struct Conv2dForwardDepthwise:
     const float *x  # N H W C
@@ -49,116 +46,60 @@ cdef struct Conv2dBackwardWeightDepthwise:
     int64_t groups
 
 
-cdef inline void pack(const float *w, float *packed, int64_t K, int64_t taps) noexcept nogil:
-    """packed[(r, s), k] = w[k, r, s, 0]"""
-    cdef int64_t t, k
-    for t in range(taps):
-        for k in range(K):
-            packed[t * K + k] = w[k * taps + t]
-
-
 cdef void depthwise_conv2d_forward_pack(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """packed[(r, s), k] = w[k, r, s, 0], in one task."""
     cdef const Conv2dForwardDepthwise *a = <const Conv2dForwardDepthwise *> args
-    pack(a.w, a.packed, a.K, a.TAPS)
+    pack(a.w, a.packed, a.K, a.TAPS, False)
 
 
 cdef void depthwise_conv2d_backward_data_pack(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
-    """packed[(r, s), k] = w[k, r, s, 0], in one task."""
+    """packed[(r, s), k] = w[k, r, s, 0], in one task; turned by half a turn for stride 1."""
     cdef const Conv2dBackwardDataDepthwise *a = <const Conv2dBackwardDataDepthwise *> args
-    pack(a.w, a.packed, a.K, a.TAPS)
+    pack(a.w, a.packed, a.K, a.TAPS, a.stride[0] == 1 and a.stride[1] == 1)
 
 
 cdef void depthwise_conv2d_forward(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
-    """A task computes BAND rows of IMAGES images; each pixel adds up its taps in place."""
+    """A task computes BAND rows of IMAGES images."""
     cdef const Conv2dForwardDepthwise *a = <const Conv2dForwardDepthwise *> args
-    cdef int64_t task, image, band, n, oh
+    cdef int64_t task
+    cdef window_t window = window_of(a.packed, a.b if a.B > 0 else NULL, a.R, a.S, a.stride, a.dilation)
+    cdef images_t images = images_to_read(a.x, a.H, a.W, a.C)
+    cdef results_t results = images_to_write(a.y, a.N, a.OH, a.OW, a.K, a.H * a.W)
     for task in range(begin, end):
-        image = task // a.BANDS * a.IMAGES
-        band = task % a.BANDS * a.BAND
-        for n in range(image, min(image + a.IMAGES, a.N)):
-            for oh in range(band, min(band + a.BAND, a.OH)):
-                output_row(a, n, oh)
-
-
-cdef inline void output_row(const Conv2dForwardDepthwise *a, int64_t n, int64_t oh) noexcept nogil:
-    cdef int64_t ow, r, s, ih, iw, k
-    cdef float *y
-    for ow in range(a.OW):
-        y = a.y + ((n * a.OH + oh) * a.OW + ow) * a.K
-        for k in range(a.K):
-            y[k] = a.b[k] if a.B > 0 else 0
-        for r in range(a.R):
-            ih = oh * a.stride[0] - a.padding[0] + r * a.dilation[0]
-            for s in range(a.S):
-                iw = ow * a.stride[1] - a.padding[1] + s * a.dilation[1]
-                if 0 <= ih < a.H and 0 <= iw < a.W:
-                    multiply_add(y, a.x + ((n * a.H + ih) * a.W + iw) * a.K, a.packed + (r * a.S + s) * a.K, a.K)
+        sum_windows(PLAIN, images, window, results, a.padding[0], a.padding[1],
+                    band_of(task, a.N, a.OH, a.IMAGES, a.BAND, a.BANDS))
 
 
 cdef void depthwise_conv2d_backward_data(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
-    """A task computes BAND rows of dx of IMAGES images; each pixel adds up the taps that fall on an output pixel."""
+    """A task computes BAND rows of dx of IMAGES images."""
     cdef const Conv2dBackwardDataDepthwise *a = <const Conv2dBackwardDataDepthwise *> args
-    cdef int64_t task, image, band, n, ih
+    cdef int64_t task
+    cdef window_t window = window_of(a.packed, NULL, a.R, a.S, a.stride, a.dilation)
+    cdef images_t gradients = images_to_read(a.dy, a.OH, a.OW, a.K)
+    cdef results_t results = images_to_write(a.dx, a.N, a.H, a.W, a.C, a.OH * a.OW)
     for task in range(begin, end):
-        image = task // a.BANDS * a.IMAGES
-        band = task % a.BANDS * a.BAND
-        for n in range(image, min(image + a.IMAGES, a.N)):
-            for ih in range(band, min(band + a.BAND, a.H)):
-                gradient_row(a, n, ih)
-
-
-cdef inline void gradient_row(const Conv2dBackwardDataDepthwise *a, int64_t n, int64_t ih) noexcept nogil:
-    cdef int64_t iw, r, s, above, left, oh, ow, k
-    cdef float *dx
-    for iw in range(a.W):
-        dx = a.dx + ((n * a.H + ih) * a.W + iw) * a.K
-        for k in range(a.K):
-            dx[k] = 0
-        for r in range(a.R):
-            above = ih + a.padding[0] - r * a.dilation[0]
-            oh = above // a.stride[0]
-            for s in range(a.S):
-                left = iw + a.padding[1] - s * a.dilation[1]
-                ow = left // a.stride[1]
-                if (above % a.stride[0] == 0 and left % a.stride[1] == 0 and 0 <= oh < a.OH and 0 <= ow < a.OW):
-                    multiply_add(dx, a.dy + ((n * a.OH + oh) * a.OW + ow) * a.K,
-                                 a.packed + (r * a.S + s) * a.K, a.K)
+        sum_gradients(PLAIN, gradients, window, a.padding, results,
+                      band_of(task, a.N, a.H, a.IMAGES, a.BAND, a.BANDS))
 
 
 cdef void depthwise_conv2d_backward_weight(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
-    """A task sums one run of output rows into its own partial result."""
+    """A task sums over one run of fours of output rows."""
     cdef const Conv2dBackwardWeightDepthwise *a = <const Conv2dBackwardWeightDepthwise *> args
-    cdef int64_t part, row, n, oh, ow, r, s, ih, iw, k, rows = a.N * a.OH
-    cdef float *partial
+    cdef int64_t part, fours = a.N * ((a.OH + 3) // 4)
+    cdef float *sums
+    cdef window_t window = window_of(NULL, NULL, a.R, a.S, a.stride, a.dilation)
+    cdef images_t images = images_to_read(a.x, a.H, a.W, a.C), gradients = images_to_read(a.dy, a.OH, a.OW, a.K)
     for part in range(begin, end):
-        partial = a.partial + part * a.TAPS * a.K
-        for k in range(a.TAPS * a.K):
-            partial[k] = 0
-        for row in range(part * rows // a.PARTS, (part + 1) * rows // a.PARTS):
-            n = row // a.OH
-            oh = row % a.OH
-            for ow in range(a.OW):
-                for r in range(a.R):
-                    ih = oh * a.stride[0] - a.padding[0] + r * a.dilation[0]
-                    for s in range(a.S):
-                        iw = ow * a.stride[1] - a.padding[1] + s * a.dilation[1]
-                        if 0 <= ih < a.H and 0 <= iw < a.W:
-                            multiply_add(partial + (r * a.S + s) * a.K, a.x + ((n * a.H + ih) * a.W + iw) * a.K,
-                                         a.dy + (row * a.OW + ow) * a.K, a.K)
+        sums = a.partial + part * a.TAPS * a.K
+        memset(sums, 0, a.TAPS * a.K * sizeof(float))
+        sum_products(False, images, window, a.padding, gradients, sums, part * fours // a.PARTS,
+                     (part + 1) * fours // a.PARTS)
 
 
 cdef void depthwise_conv2d_backward_weight_reduce(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """dw[k, r, s, 0] = the partial sums added in order, in one task."""
     cdef const Conv2dBackwardWeightDepthwise *a = <const Conv2dBackwardWeightDepthwise *> args
-    cdef int64_t t, k, part
-    cdef float total
-    for t in range(a.TAPS):
-        for k in range(a.K):
-            total = a.partial[t * a.K + k]
-            for part in range(1, a.PARTS):
-                total += a.partial[(part * a.TAPS + t) * a.K + k]
-            a.dw[k * a.TAPS + t] = total
+    add_parts(a.partial, a.dw, a.K, a.TAPS, a.PARTS)
 
 
 ADDRESSES = {

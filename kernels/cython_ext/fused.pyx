@@ -10,6 +10,7 @@ from .direct import FUSED as DIRECT
 from .narrow import FUSED as NARROW
 from .winograd import FUSED as WINOGRAD
 from ...blocking import BLOCK as _BLOCK, PACKED as _PACKED
+from .depthwise import FUSED as FUSED_DEPTHWISE
 
 cdef extern from "gemm.h":
     void gemm(int64_t m, int64_t n, int64_t depth, const float *a, int64_t a_row, int64_t a_depth, const float *b,
@@ -345,4 +346,4 @@ ADDRESSES = DIRECT | NARROW | WINOGRAD | {
     "fused_conv2d_backward_data_sums": <size_t> <void *> &fused_conv2d_backward_data_sums,
     "fused_conv2d_backward_weight": <size_t> <void *> &fused_conv2d_backward_weight,
     "fused_conv2d_backward_weight_reduce": <size_t> <void *> &fused_conv2d_backward_weight_reduce,
-}
+} | FUSED_DEPTHWISE

@@ -11,6 +11,8 @@
 #if defined(__GNUC__)
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 64")
+#define APART static __attribute__((noinline)) /* a function that has the registers for itself */
+#define LIKELY(condition) __builtin_expect(!!(condition), 1)
 #if defined(__AVX512F__)
 #define LANES 16
 #elif defined(__AVX2__)
@@ -24,6 +26,8 @@ typedef float loose __attribute__((vector_size(4 * LANES), aligned(4), may_alias
 #else
 #define INLINE static inline
 #define UNROLL
+#define APART static
+#define LIKELY(condition) (condition)
 #define LANES 1
 typedef float vec;
 typedef int32_t ints;
@@ -39,41 +43,76 @@ INLINE void store(float *p, vec value) { *(loose *)p = value; }
 INLINE vec splat(float number) { return number - (vec){0}; } /* minus: 0 + -0 would lose the sign */
 INLINE int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* The first `count` lanes from memory, zeros in the others; all of them if there are so many. */
-INLINE vec load_part(const float *p, int64_t count) {
+/* The first lanes of a vector: a mask where there are masks, else their number. */
 #if LANES == 16
-    __mmask16 first = count >= 16 ? 0xFFFF : count <= 0 ? 0 : _bzhi_u32(0xFFFF, (uint32_t)count);
-    return (vec)_mm512_maskz_loadu_ps(first, p);
+typedef __mmask16 part_t;
+#elif LANES == 8
+typedef __m256i part_t;
+#else
+typedef int64_t part_t;
+#endif
+
+/* The first `count` lanes; all of them if there are so many. */
+INLINE part_t part_of(int64_t count) {
+#if LANES == 16
+    return count >= 16 ? 0xFFFF : count <= 0 ? 0 : _bzhi_u32(0xFFFF, (uint32_t)count);
 #elif LANES == 8
     int32_t some = (int32_t)(count > 8 ? 8 : count);
-    __m256i first = _mm256_cmpgt_epi32(_mm256_set1_epi32(some), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-    return (vec)_mm256_maskload_ps(p, first);
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(some), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+#else
+    return count;
+#endif
+}
+
+/* The lanes of a part from memory, zeros in the others. */
+INLINE vec load_lanes(const float *p, part_t part) {
+#if LANES == 16
+    return (vec)_mm512_maskz_loadu_ps(part, p);
+#elif LANES == 8
+    return (vec)_mm256_maskload_ps(p, part);
 #else
     float numbers[LANES] = {0};
     for (int i = 0; i < LANES; i++)
-        if (i < count) numbers[i] = p[i];
+        if (i < part) numbers[i] = p[i];
     return load(numbers);
 #endif
 }
 
-/* Write the first `count` lanes; all of them if there are so many. */
-INLINE void store_part(float *p, vec value, int64_t count) {
+/* Write the lanes of a part. */
+INLINE void store_lanes(float *p, vec value, part_t part) {
 #if LANES == 16
-    __mmask16 first = count >= 16 ? 0xFFFF : count <= 0 ? 0 : _bzhi_u32(0xFFFF, (uint32_t)count);
-    _mm512_mask_storeu_ps(p, first, (__m512)value);
+    _mm512_mask_storeu_ps(p, part, (__m512)value);
 #elif LANES == 8
-    int32_t some = (int32_t)(count > 8 ? 8 : count);
-    __m256i first = _mm256_cmpgt_epi32(_mm256_set1_epi32(some), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-    _mm256_maskstore_ps(p, first, (__m256)value);
+    _mm256_maskstore_ps(p, part, (__m256)value);
 #else
     float numbers[LANES];
     store(numbers, value);
     for (int i = 0; i < LANES; i++)
-        if (i < count) p[i] = numbers[i];
+        if (i < part) p[i] = numbers[i];
 #endif
 }
 
-/* Write a vector to an aligned place around the caches, so that its line is not read first. */
+/* The first `count` lanes from memory, zeros in the others; all of them if there are so many. */
+INLINE vec load_part(const float *p, int64_t count) { return load_lanes(p, part_of(count)); }
+
+/* Write the first `count` lanes; all of them if there are so many. */
+INLINE void store_part(float *p, vec value, int64_t count) { store_lanes(p, value, part_of(count)); }
+
+/* Begin to bring a cache line nearer; the address may lie outside of any array. */
+INLINE void fetch(const float *p) {
+#if defined(__GNUC__)
+    __builtin_prefetch(p, 0, 3);
+#endif
+}
+
+/* The same for a line that will be written. */
+INLINE void fetch_to_write(const float *p) {
+#if defined(__GNUC__)
+    __builtin_prefetch(p, 1, 3);
+#endif
+}
+
+/* Write a whole vector around the caches, to a place that is a multiple of its size: its line is not read before. */
 INLINE void stream(float *p, vec value) {
 #if LANES == 16
     _mm512_stream_ps(p, (__m512)value);
@@ -93,10 +132,31 @@ INLINE int streams(const float *p, int64_t size, int64_t multiple) {
     return size >= 1 << 22 && multiple % 16 == 0 && (uintptr_t)p % 64 == 0;
 }
 
-/* Begin to bring a cache line nearer; the address may lie outside of any array. */
-INLINE void fetch(const float *p) {
-#if defined(__GNUC__)
-    __builtin_prefetch(p, 0, 3);
+/* The larger ones of `value` and `low`, and the smaller ones of `value` and `high`. NaN stays NaN. */
+INLINE vec clamp(vec value, vec low, vec high) {
+#if LANES == 16
+    return (vec)_mm512_min_ps((__m512)high, _mm512_max_ps((__m512)low, (__m512)value));
+#elif LANES == 8
+    return (vec)_mm256_min_ps((__m256)high, _mm256_max_ps((__m256)low, (__m256)value));
+#elif LANES == 1
+    value = value < low ? low : value;
+    return value > high ? high : value;
+#else
+    ints below = value < low, above = value > high;
+    return (vec)(((ints)value & ~below & ~above) | ((ints)low & below) | ((ints)high & above));
+#endif
+}
+
+/* `value` where a > low and not a >= high, else 0: a high NaN is no limit. */
+INLINE vec where_between(vec a, vec low, vec high, vec value) {
+#if LANES == 16
+    __mmask16 above = _mm512_cmp_ps_mask((__m512)a, (__m512)low, _CMP_GT_OQ);
+    __mmask16 between = _mm512_mask_cmp_ps_mask(above, (__m512)a, (__m512)high, _CMP_NGE_UQ);
+    return (vec)_mm512_maskz_mov_ps(between, (__m512)value);
+#elif LANES == 1
+    return a > low && !(a >= high) ? value : 0.0f;
+#else
+    return (vec)((ints)value & (a > low) & ~(a >= high));
 #endif
 }
 
