@@ -11,6 +11,7 @@
 #if defined(__GNUC__)
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 64")
+#define ALIGNED __attribute__((aligned(64)))
 #if defined(__AVX512F__)
 #define LANES 16
 #elif defined(__AVX2__)
@@ -24,13 +25,14 @@ typedef float loose __attribute__((vector_size(4 * LANES), aligned(4), may_alias
 #else
 #define INLINE static inline
 #define UNROLL
+#define ALIGNED
 #define LANES 1
 typedef float vec;
 typedef int32_t ints;
 typedef float loose;
 #endif
 
-#if defined(__AVX2__)
+#if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
@@ -70,6 +72,19 @@ INLINE void store_part(float *p, vec value, int64_t count) {
     store(numbers, value);
     for (int i = 0; i < LANES; i++)
         if (i < count) p[i] = numbers[i];
+#endif
+}
+
+/* Write an aligned vector around the caches, in which it would not stay. */
+INLINE void stream(float *p, vec value) {
+#if LANES == 16
+    _mm512_stream_ps(p, (__m512)value);
+#elif LANES == 8
+    _mm256_stream_ps(p, (__m256)value);
+#elif defined(__SSE2__)
+    _mm_stream_ps(p, (__m128)value);
+#else
+    store(p, value);
 #endif
 }
 

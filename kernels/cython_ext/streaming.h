@@ -1,0 +1,38 @@
+/* Results that are too large for the caches are written around them, and what is read is asked for ahead. */
+#ifndef NNFAST_STREAMING_H
+#define NNFAST_STREAMING_H
+
+#include "vector.h"
+
+enum {
+    LINE = 16,          /* float32 of a cache line */
+    AHEAD = 2048,       /* float32 between what is read and what is fetched: the hardware's prefetch ends with a page */
+    STREAMED = 1 << 22, /* elements: 16 MB, half of a usual third cache */
+};
+
+/* Whether to write `size` elements around the caches: they would not stay, and rows are whole, aligned lines.
+ * `multiple` is what the rows' length and places are a multiple of. On x86 such stores are not ordered among others;
+ * the executor's atomic counters, by which other threads learn of a task's end, wait for them. */
+INLINE int streams(const void *target, int64_t size, int64_t multiple) {
+    return size >= STREAMED && multiple % LINE == 0 && (uintptr_t)target % 64 == 0;
+}
+
+/* Fetch the lines of `count` elements; any address will do. */
+INLINE void fetch_lines(const float *p, int64_t count) {
+    for (int64_t i = 0; i < count; i += LINE) fetch(p + i);
+}
+
+/* Write a vector, `around` the caches or not. */
+INLINE void put(float *p, vec value, int around) {
+    if (around) stream(p, value);
+    else store(p, value);
+}
+
+/* Write a tile, whose memory is aligned, around the caches. */
+INLINE void stream_tile(const float *tile, float *target, int64_t count) {
+    int64_t i = 0;
+    for (; i + LANES <= count; i += LANES) stream(target + i, load(tile + i));
+    if (i < count) store_part(target + i, load_part(tile + i, count - i), count - i);
+}
+
+#endif
