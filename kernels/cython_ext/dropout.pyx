@@ -52,7 +52,7 @@ cdef void dropout(const int64_t *args, int64_t begin, int64_t end) noexcept nogi
     while first < stop:
         draw(a.seed, first // 4, words)
         inputs.a = a.x + first
-        map_elements(kept, 1, inputs, a.y + first, around, min(DRAWN, stop - first))
+        map_elements(kept, 2, inputs, a.y + first, around, min(DRAWN, stop - first))
         first += DRAWN
 
 

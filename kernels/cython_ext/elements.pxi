@@ -3,7 +3,7 @@ cdef extern from "elements.h" nogil:
     ctypedef struct inputs_t:
         const float *a
         const float *b
-        float p, q
+        float p, q, r
         const float *by[4]
     ctypedef float (*element_t)(const inputs_t *a, int64_t i) noexcept nogil
     bint streams(const void *target, int64_t size, int64_t multiple) noexcept

@@ -9,8 +9,9 @@ cdef enum:
     RUN = 256
     COLUMNS = 256  # of the inner axis, whose running sums stand on the stack
 
-cdef extern from "lanes.h" nogil:
-    float sum_floats(const float *x, int64_t count) noexcept
+cdef extern from "rows.h" nogil:
+    double sum_row(const float *a, int64_t count) noexcept
+    double sum_products(const float *a, const float *b, int64_t count) noexcept
 
 
 cdef struct SumForward:

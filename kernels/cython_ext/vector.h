@@ -41,6 +41,15 @@ INLINE void store(float *p, vec value) { *(loose *)p = value; }
 INLINE vec splat(float number) { return number - (vec){0}; } /* minus: 0 + -0 would lose the sign */
 INLINE int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
 
+/* Lanes of a where a comparison of vectors holds, of b elsewhere. */
+INLINE vec where(ints holds, vec a, vec b) {
+#if LANES == 1
+    return holds ? a : b;
+#else
+    return (vec)((holds & (ints)a) | (~holds & (ints)b));
+#endif
+}
+
 /* The first `count` lanes from memory, zeros in the others; all of them if there are so many. */
 INLINE vec load_part(const float *p, int64_t count) {
 #if LANES == 16
