@@ -17,10 +17,12 @@
 #define INDEPENDENT
 #endif
 
+enum { GROUP = 4 * LANES }; /* elements of so many vectors that they hide each other's latency */
+
 typedef struct {
-    const float *a, *b; /* inputs; b may be absent */
-    float p, q, r;      /* numbers that all elements share */
-    const float *by[4]; /* numbers for each place of a line of columns, up to a multiple of LINE; see columns.h */
+    const float *a, *b, *c; /* inputs, of which only the first must be there */
+    float p, q, r;          /* numbers that all elements share */
+    const float *by[4];     /* numbers that belong to places, up to a multiple of LINE; see columns.h */
 } inputs_t;
 
 typedef float (*element_t)(const inputs_t *in, int64_t i);
@@ -33,20 +35,22 @@ INLINE void compute_line(const element_t f, const inputs_t *in, int64_t i, float
 /* y[i] = f(in, i) for i below `count`, where `inputs` are there; `around` the caches if y may be so written, see
  * `streams`. Behind the end, f is computed of zeros. */
 INLINE void map_elements(const element_t f, const int inputs, const inputs_t in, float *y, int around, int64_t count) {
-    float ALIGNED line[LINE], ALIGNED last[2][LINE];
+    float ALIGNED line[LINE], ALIGNED last[3][LINE];
     int64_t i = 0;
     for (; i + LINE <= count; i += LINE) {
         fetch(in.a + i + AHEAD);
         if (inputs > 1) fetch(in.b + i + AHEAD);
+        if (inputs > 2) fetch(in.c + i + AHEAD);
         compute_line(f, &in, i, line);
         UNROLL for (int j = 0; j < LINE; j += LANES) put(y + i + j, load(line + j), around);
     }
     if (i == count) return;
-    inputs_t part = {.a = last[0], .b = last[1], .p = in.p, .q = in.q, .r = in.r};
+    inputs_t part = {.a = last[0], .b = last[1], .c = last[2], .p = in.p, .q = in.q, .r = in.r};
     for (int k = 0; k < 4; k++) part.by[k] = in.by[k] + i;
     UNROLL for (int j = 0; j < LINE; j += LANES) {
         store(last[0] + j, load_part(in.a + i + j, count - i - j));
         if (inputs > 1) store(last[1] + j, load_part(in.b + i + j, count - i - j));
+        if (inputs > 2) store(last[2] + j, load_part(in.c + i + j, count - i - j));
     }
     compute_line(f, &part, 0, line);
     UNROLL for (int j = 0; j < LINE; j += LANES) store_part(y + i + j, load(line + j), count - i - j);

@@ -8,7 +8,7 @@
 #include "elements.h"
 #include "exponential.h"
 
-enum { RUN = 512, GROUP = 4 * LANES };
+enum { RUN = 512 };
 
 #if defined(__SSE2__)
 INLINE __m128 joined(const int maxima, __m128 a, __m128 b) { return maxima ? _mm_max_ps(a, b) : _mm_add_ps(a, b); }
