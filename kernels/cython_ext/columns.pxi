@@ -3,7 +3,7 @@ include "elements.pxi"
 
 cdef extern from "columns.h" nogil:
     enum:
-        WIDTH, LINE, SUMS, SQUARES, PRODUCTS
+        WIDTH, LINE, CHUNK, SUMS, SQUARES, PRODUCTS
     ctypedef float numbers_t[4][WIDTH + LINE]
     ctypedef struct column_sums_t:
         pass
