@@ -35,7 +35,7 @@ cdef extern from "pooling.h" nogil:
         const uint8_t *argmax
         const float *y
         float top
-        int64_t row, row_taps, channels
+        int64_t row, row_taps, ahead, channels
         bint around
     void window_maximum(int activated, const float *x, const window_t *window, const activated_t *load_as, float *y,
                         uint8_t *argmax) noexcept
@@ -153,7 +153,7 @@ cdef void max_pool2d_backward(const int64_t *args, int64_t begin, int64_t end) n
     cdef const MaxPool2dBackward *a = <const MaxPool2dBackward *> args
     cdef winners_t winners
     cdef int64_t row
-    winners.row, winners.row_taps, winners.channels = a.OW, a.S, a.C
+    winners.row, winners.row_taps, winners.ahead, winners.channels = a.OW, a.S, a.W * a.C, a.C
     winners.around = streams(a.dx, a.N * a.H * a.W * a.C, a.C)
     for row in range(begin, end):
         gather_row(a, 0, &winners, row)
@@ -177,20 +177,21 @@ cdef struct FusedMaxPool2dBackward:
     int64_t dilation[2]
 
 
-cdef inline void add_row(const FusedMaxPool2dBackward *a, int64_t row, double *partial) noexcept nogil:
-    """Add the sums of a row of dx, and of its products with x - centre if there is an x."""
+cdef inline void add_pixels(const FusedMaxPool2dBackward *a, int64_t first, int64_t pixels,
+                            double *partial) noexcept nogil:
+    """Add the sums of pixels of dx, and of their products with x - centre if there is an x."""
     cdef column_sums_t sums
     cdef double of_dx[WIDTH]
     cdef double products[WIDTH]
     cdef const float *dx
     cdef int64_t c = 0, columns, i
     while c < a.C:
-        columns, dx = min(WIDTH, a.C - c), a.dx + row * a.W * a.C + c
+        columns, dx = min(WIDTH, a.C - c), a.dx + first * a.C + c
         begin_sums(&sums, columns, a.C, a.centre + c)
         if a.NX > 0:
-            add_rows(PRODUCTS, &sums, dx, a.C, a.x + row * a.W * a.C + c, a.C, a.W)
+            add_rows(PRODUCTS, &sums, dx, a.C, a.x + first * a.C + c, a.C, pixels)
         else:
-            add_rows(SUMS, &sums, dx, a.C, dx, a.C, a.W)
+            add_rows(SUMS, &sums, dx, a.C, dx, a.C, pixels)
         end_sums(&sums, of_dx, products)
         for i in range(columns):
             partial[c + i] += of_dx[i]
@@ -198,30 +199,41 @@ cdef inline void add_row(const FusedMaxPool2dBackward *a, int64_t row, double *p
         c += WIDTH
 
 
+cdef inline void gather_rows(const FusedMaxPool2dBackward *a, const MaxPool2dBackward *plain, winners_t *winners,
+                             int64_t first, int64_t count) noexcept nogil:
+    cdef int64_t row
+    for row in range(first, first + count):
+        if a.activation == RELU or a.activation == RELU6:
+            winners.y = a.y + row // a.H * a.OH * a.OW * a.C
+            gather_row(plain, 1, winners, row)
+        else:
+            gather_row(plain, 0, winners, row)
+
+
 cdef void fused_max_pool2d_backward(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
-    """A task is ROWS rows of dx, each of which is added up while it is in cache."""
+    """A task is ROWS rows of dx, which are added up while they are in cache, several at a time."""
     cdef const FusedMaxPool2dBackward *a = <const FusedMaxPool2dBackward *> args
     cdef MaxPool2dBackward plain
     cdef winners_t winners
-    cdef int64_t row
+    cdef int64_t step = max(1, CHUNK // max(1, a.W * a.C)), task, row, count
     cdef int axis
     plain.dy, plain.argmax, plain.dx = a.dy, a.argmax, a.dx
     plain.OH, plain.OW, plain.C, plain.H, plain.W, plain.R, plain.S = a.OH, a.OW, a.C, a.H, a.W, a.R, a.S
     for axis in range(2):
         plain.stride[axis], plain.padding[axis] = a.stride[axis], a.padding[axis]
         plain.dilation[axis] = a.dilation[axis]
-    winners.row, winners.row_taps, winners.channels = a.OW, a.S, a.C
+    winners.row, winners.row_taps, winners.ahead, winners.channels = a.OW, a.S, a.W * a.C, a.C
     winners.around = a.E == 0 and streams(a.dx, a.N * a.H * a.W * a.C, a.C)
     winners.top = 6 if a.activation == RELU6 else -1
     memset(a.partial + begin * 2 * a.E, 0, (end - begin) * 2 * a.E * sizeof(double))
-    for row in range(begin * a.ROWS, min(end * a.ROWS, a.N * a.H)):
-        if a.activation == RELU or a.activation == RELU6:
-            winners.y = a.y + row // a.H * a.OH * a.OW * a.C
-            gather_row(&plain, 1, &winners, row)
-        else:
-            gather_row(&plain, 0, &winners, row)
-        if a.E > 0:
-            add_row(a, row, a.partial + row // a.ROWS * 2 * a.E)
+    for task in range(begin, end):
+        row = task * a.ROWS
+        while row < min((task + 1) * a.ROWS, a.N * a.H):
+            count = min(step, (task + 1) * a.ROWS - row, a.N * a.H - row)
+            gather_rows(a, &plain, &winners, row, count)
+            if a.E > 0:
+                add_pixels(a, row * a.W, count * a.W, a.partial + task * 2 * a.E)
+            row += count
 
 
 cdef void fused_max_pool2d_backward_sums(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:

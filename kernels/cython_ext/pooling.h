@@ -7,29 +7,37 @@
 
 #include "elements.h"
 
-#if LANES > 1
-typedef uint8_t bytes __attribute__((vector_size(LANES)));
-#endif
-
 /* Tap numbers are bytes in memory and as wide as float32 in registers, as masks are. */
-INLINE ints load_taps(const uint8_t *p, int64_t count) {
-#if LANES > 1
-    bytes taps = {0};
-    if (count >= LANES) memcpy(&taps, p, LANES);
-    else
-        for (int64_t i = 0; i < count; i++) taps[i] = p[i];
-    return __builtin_convertvector(taps, ints);
+INLINE ints load_taps(const int partial, const uint8_t *p, int64_t count) {
+#if LANES == 16
+    const __m128i taps = partial ? _mm_maskz_loadu_epi8((__mmask16)_bzhi_u32(0xFFFF, (uint32_t)count), p)
+                                 : _mm_loadu_si128((const __m128i *)p);
+    return (ints)_mm512_cvtepu8_epi32(taps);
+#else
+    uint8_t some[LANES] = {0};
+    for (int i = 0; partial && i < LANES; i++)
+        if (i < count) some[i] = p[i];
+    p = partial ? some : p;
+#if LANES == 8
+    return (ints)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p));
+#elif LANES == 4
+    return (ints){p[0], p[1], p[2], p[3]};
 #else
     return *p;
 #endif
+#endif
 }
 
-INLINE void store_taps(uint8_t *p, ints value, int64_t count) {
-#if LANES > 1
-    const bytes taps = __builtin_convertvector(value, bytes);
-    memcpy(p, &taps, (size_t)at_most(count, LANES));
+INLINE void store_taps(const int partial, uint8_t *p, ints value, int64_t count) {
+#if LANES == 16
+    const __m128i taps = _mm512_cvtepi32_epi8((__m512i)value);
+    if (partial) _mm_mask_storeu_epi8(p, (__mmask16)_bzhi_u32(0xFFFF, (uint32_t)count), taps);
+    else _mm_storeu_si128((__m128i *)p, taps);
 #else
-    *p = (uint8_t)value;
+    int32_t lane[LANES];
+    memcpy(lane, &value, sizeof value);
+    for (int i = 0; i < LANES; i++)
+        if (!partial || i < count) p[i] = (uint8_t)lane[i];
 #endif
 }
 
@@ -49,11 +57,12 @@ INLINE void put_some(const int partial, float *p, vec value, int around, int64_t
 }
 
 /* Call `body` for all `channels`: `c` is the first one of so many vectors, and `left` are there. */
-#define FOR_CHANNELS(channels, body)                                              \
-    do {                                                                          \
-        int64_t c = 0, left;                                                      \
-        for (; left = (channels) - c, left >= GROUP; c += GROUP) body(4, 0);      \
-        for (; left = (channels) - c, left > 0; c += LANES) body(1, 1);           \
+#define FOR_CHANNELS(channels, body)                                           \
+    do {                                                                       \
+        int64_t c = 0, left;                                                   \
+        for (; left = (channels) - c, left >= GROUP; c += GROUP) body(4, 0);   \
+        for (; left = (channels) - c, left >= LANES; c += LANES) body(1, 0);   \
+        if (left > 0) body(1, 1);                                              \
     } while (0)
 
 /* ---------------------------------------------------------------- forward */
@@ -74,8 +83,10 @@ typedef struct {
     float low, high;
 } activated_t;
 
-INLINE void compete(const int activated, const int vectors, const int partial, const float *x, const window_t *of,
-                    const activated_t *load_as, int64_t c, int64_t left, float *y, uint8_t *argmax) {
+INLINE void compete(const int activated, const int square, const int vectors, const int partial, const float *x,
+                    const window_t *of, const activated_t *load_as, int64_t c, int64_t left, float *y,
+                    uint8_t *argmax) {
+    const int64_t rows = square ? square : of->rows, columns = square ? square : of->columns;
     vec best[4], scale[4], shift[4];
     ints taps[4], here = (int32_t)of->tap - (ints){0};
     UNROLL for (int j = 0; j < vectors; j++) {
@@ -87,16 +98,15 @@ INLINE void compete(const int activated, const int vectors, const int partial, c
             shift[j] = load_as->scaled ? load_some(partial, load_as->shift + k, count) : splat(0);
         }
     }
-    for (int64_t row = 0; row < of->rows; row++) {
+    for (int64_t row = 0; row < rows; row++) {
         const float *pixel = x + row * of->row_step + c;
-        for (int64_t column = 0; column < of->columns; column++) {
+        for (int64_t column = 0; column < columns; column++) {
             UNROLL for (int j = 0; j < vectors; j++) {
                 vec value = load_some(partial, pixel + j * LANES, left - j * LANES);
                 fetch(pixel + j * LANES + of->ahead);
                 if (activated) {
                     value = value * scale[j] + shift[j];
-                    value = where(value < load_as->low, splat(load_as->low), value);
-                    value = where(value > load_as->high, splat(load_as->high), value);
+                    value = less(splat(load_as->high), greater(splat(load_as->low), value));
                 }
                 const ints better = (value > best[j]) | (value != value);
                 best[j] = where(better, value, best[j]);
@@ -105,20 +115,26 @@ INLINE void compete(const int activated, const int vectors, const int partial, c
             here += 1;
             pixel += of->step;
         }
-        here += (int32_t)(of->row_taps - of->columns);
+        here += (int32_t)(of->row_taps - columns);
     }
     UNROLL for (int j = 0; j < vectors; j++) {
         put_some(partial, y + c + j * LANES, best[j], of->around, left - j * LANES);
-        store_taps(argmax + c + j * LANES, taps[j], left - j * LANES);
+        store_taps(partial, argmax + c + j * LANES, taps[j], left - j * LANES);
     }
 }
 
-/* The maximum of a window whose first pixel is x, and its tap. */
+/* The maximum of a window whose first pixel is x, and its tap; the usual windows are unrolled. */
 INLINE void window_maximum(const int activated, const float *x, const window_t *of, const activated_t *load_as,
                            float *y, uint8_t *argmax) {
-#define BODY(vectors, partial) compete(activated, vectors, partial, x, of, load_as, c, left, y, argmax)
-    FOR_CHANNELS(of->channels, BODY);
+#define BODY(vectors, partial) compete(activated, 0, vectors, partial, x, of, load_as, c, left, y, argmax)
+#define BODY_OF_2(vectors, partial) compete(activated, 2, vectors, partial, x, of, load_as, c, left, y, argmax)
+#define BODY_OF_3(vectors, partial) compete(activated, 3, vectors, partial, x, of, load_as, c, left, y, argmax)
+    if (of->rows == 2 && of->columns == 2) FOR_CHANNELS(of->channels, BODY_OF_2);
+    else if (of->rows == 3 && of->columns == 3) FOR_CHANNELS(of->channels, BODY_OF_3);
+    else FOR_CHANNELS(of->channels, BODY);
 #undef BODY
+#undef BODY_OF_2
+#undef BODY_OF_3
 }
 
 INLINE void average(const int vectors, const int partial, const float *x, const window_t *of, float divisor, int64_t c,
@@ -174,33 +190,42 @@ typedef struct {
     const float *y;
     float top;
     int64_t row, row_taps; /* windows of a row, and taps */
+    int64_t ahead;         /* elements to the pixel of dx that is written later */
     int64_t channels;
     int around;
 } winners_t;
 
 INLINE void gather(const int masked, const int vectors, const int partial, const winners_t *of, const meeting_t *down,
                    const meeting_t *across, int64_t c, int64_t left, float *dx) {
+    const int64_t row = of->row * of->channels, back = across->window_step * of->channels;
     vec sums[4] = {{0}, {0}, {0}, {0}};
-    for (int64_t i = 0; i < down->count; i++)
+    for (int64_t i = 0; i < down->count; i++) {
+        int64_t place = (down->window - i * down->window_step) * row + across->window * of->channels + c;
+        int64_t tap = (down->tap + i * down->tap_step) * of->row_taps + across->tap;
         for (int64_t k = 0; k < across->count; k++) {
-            const int64_t window = (down->window - i * down->window_step) * of->row + across->window - k * across->window_step;
-            const int64_t tap = (down->tap + i * down->tap_step) * of->row_taps + across->tap + k * across->tap_step;
-            const int64_t place = window * of->channels + c;
-            fetch((const float *)(of->argmax + place + of->row * of->channels));
+            const uint8_t *argmax = of->argmax + place;
+            const float *dy = of->dy + place, *y = masked ? of->y + place : dy;
+            fetch((const float *)(argmax + row)); /* what the next row of windows holds */
             UNROLL for (int j = 0; j < vectors; j++) {
-                const int64_t at = place + j * LANES, count = left - j * LANES;
-                fetch(of->dy + at + of->row * of->channels);
-                ints won = load_taps(of->argmax + at, partial ? count : LANES) == (int32_t)tap;
+                const int64_t at = j * LANES, count = left - at;
+                ints won = load_taps(partial, argmax + at, count) == (int32_t)tap;
+                fetch(dy + row + at);
                 if (masked) {
-                    const vec value = load_some(partial, of->y + at, count);
-                    fetch(of->y + at + of->row * of->channels);
+                    const vec value = load_some(partial, y + at, count);
+                    fetch(y + row + at);
                     won &= (value > 0) & (value != of->top);
                 }
-                sums[j] += where(won, load_some(partial, of->dy + at, count), (vec){0});
+                sums[j] += where(won, load_some(partial, dy + at, count), (vec){0});
             }
+            place -= back;
+            tap += across->tap_step;
         }
-    UNROLL for (int j = 0; j < vectors; j++)
-        put_some(partial, dx + c + j * LANES, sums[j], of->around, left - j * LANES);
+    }
+    UNROLL for (int j = 0; j < vectors; j++) {
+        float *target = dx + c + j * LANES;
+        put_some(partial, target, sums[j], of->around, left - j * LANES);
+        if (!of->around) fetch_to_write(target + of->ahead);
+    }
 }
 
 /* A pixel of dx: what the windows that meet it give where their maximum was. */

@@ -70,19 +70,16 @@ static inline double sum_products(const float *a, const float *b, int64_t count)
     return sum;
 }
 
-/* The larger number of each lane; of a NaN in b and anything, the latter. */
-INLINE vec larger(vec a, vec b) { return where(b > a, b, a); }
-
 /* The largest element; a NaN may be passed over. -inf if there is none. */
 static inline float largest(const float *x, int64_t count) {
     const vec lowest = splat(-(float)INFINITY);
     vec best[4] = {lowest, lowest, lowest, lowest};
     int64_t i = 0;
     for (; i + GROUP <= count; i += GROUP)
-        UNROLL for (int j = 0; j < 4; j++) best[j] = larger(best[j], load(x + i + j * LANES));
-    for (; i + LANES <= count; i += LANES) best[0] = larger(best[0], load(x + i));
-    if (i < count && count >= LANES) best[1] = larger(best[1], load(x + count - LANES)); /* some of them twice */
-    float most = join_lanes(1, larger(larger(best[0], best[1]), larger(best[2], best[3])));
+        UNROLL for (int j = 0; j < 4; j++) best[j] = greater(load(x + i + j * LANES), best[j]);
+    for (; i + LANES <= count; i += LANES) best[0] = greater(load(x + i), best[0]);
+    if (i < count && count >= LANES) best[1] = greater(load(x + count - LANES), best[1]); /* some of them twice */
+    float most = join_lanes(1, greater(greater(best[0], best[1]), greater(best[2], best[3])));
     if (count < LANES)
         for (; i < count; i++) most = x[i] > most ? x[i] : most;
     return most;

@@ -22,6 +22,13 @@ INLINE void fetch_lines(const float *p, int64_t count) {
     for (int64_t i = 0; i < count; i += LINE) fetch(p + i);
 }
 
+/* As `fetch`, of a line that will be written. */
+INLINE void fetch_to_write(const float *p) {
+#if defined(__GNUC__)
+    __builtin_prefetch(p, 1, 3);
+#endif
+}
+
 /* Write a vector, `around` the caches or not. */
 INLINE void put(float *p, vec value, int around) {
     if (around) stream(p, value);

@@ -50,6 +50,32 @@ INLINE vec where(ints holds, vec a, vec b) {
 #endif
 }
 
+/* a where it is greater, else b; b too where one of them is NaN. */
+INLINE vec greater(vec a, vec b) {
+#if LANES == 16
+    return (vec)_mm512_max_ps((__m512)a, (__m512)b);
+#elif LANES == 8
+    return (vec)_mm256_max_ps((__m256)a, (__m256)b);
+#elif defined(__SSE2__)
+    return (vec)_mm_max_ps((__m128)a, (__m128)b);
+#else
+    return where(a > b, a, b);
+#endif
+}
+
+/* a where it is less, else b; b too where one of them is NaN. */
+INLINE vec less(vec a, vec b) {
+#if LANES == 16
+    return (vec)_mm512_min_ps((__m512)a, (__m512)b);
+#elif LANES == 8
+    return (vec)_mm256_min_ps((__m256)a, (__m256)b);
+#elif defined(__SSE2__)
+    return (vec)_mm_min_ps((__m128)a, (__m128)b);
+#else
+    return where(a < b, a, b);
+#endif
+}
+
 /* The first `count` lanes from memory, zeros in the others; all of them if there are so many. */
 INLINE vec load_part(const float *p, int64_t count) {
 #if LANES == 16
