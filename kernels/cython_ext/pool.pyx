@@ -29,7 +29,7 @@ cdef extern from "pooling.h" nogil:
         const float *shift
         float low, high
     ctypedef struct meeting_t:
-        int64_t count
+        int64_t tap, window, count
     ctypedef struct winners_t:
         const float *dy
         const uint8_t *argmax
@@ -43,6 +43,8 @@ cdef extern from "pooling.h" nogil:
                       int64_t windows) noexcept
     void gather_pixel(int masked, const winners_t *winners, const meeting_t *down, const meeting_t *across,
                       float *dx) noexcept
+    void give_pixels(int masked, const winners_t *winners, int64_t window, int64_t tap, int64_t columns,
+                     float *dx) noexcept
 
 
 cdef struct MaxPool2dForward:
@@ -133,19 +135,24 @@ cdef struct MaxPool2dBackward:
 cdef inline void gather_row(const MaxPool2dBackward *a, int masked, winners_t *winners, int64_t row) noexcept nogil:
     """One of the N * H rows of dx; whether gradients are `masked` is a constant."""
     cdef meeting_t down, across
-    cdef int64_t position = row % a.H + a.padding[0], w
+    cdef float *line = a.dx + row * a.W * a.C
+    cdef int64_t position = row % a.H + a.padding[0], covered = a.OW * a.S, ow, w
     cdef int64_t index = a.padding[1] // a.stride[1], phase = a.padding[1] % a.stride[1]
     down = meeting(position // a.stride[0], position % a.stride[0], a.stride[0], a.dilation[0], a.R, a.OH)
     winners.dy, winners.argmax = a.dy + row // a.H * a.OH * a.OW * a.C, a.argmax + row // a.H * a.OH * a.OW * a.C
     if down.count == 0:
-        memset(a.dx + row * a.W * a.C, 0, a.W * a.C * sizeof(float))
-        return
-    for w in range(a.W):
-        across = meeting(index, phase, a.stride[1], a.dilation[1], a.S, a.OW)
-        gather_pixel(masked, winners, &down, &across, a.dx + (row * a.W + w) * a.C)
-        phase += 1
-        if phase == a.stride[1]:
-            phase, index = 0, index + 1
+        memset(line, 0, a.W * a.C * sizeof(float))
+    elif down.count == 1 and a.stride[1] == a.S and a.dilation[1] == 1 and a.padding[1] == 0 and covered <= a.W:
+        for ow in range(a.OW):  # windows stand side by side
+            give_pixels(masked, winners, down.window * a.OW + ow, down.tap * a.S, a.S, line + ow * a.S * a.C)
+        memset(line + covered * a.C, 0, (a.W - covered) * a.C * sizeof(float))
+    else:
+        for w in range(a.W):
+            across = meeting(index, phase, a.stride[1], a.dilation[1], a.S, a.OW)
+            gather_pixel(masked, winners, &down, &across, line + w * a.C)
+            phase += 1
+            if phase == a.stride[1]:
+                phase, index = 0, index + 1
 
 
 cdef void max_pool2d_backward(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:

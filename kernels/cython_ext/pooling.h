@@ -236,6 +236,40 @@ INLINE void gather_pixel(const int masked, const winners_t *of, const meeting_t 
 #undef BODY
 }
 
+INLINE void give_where(const int masked, const int vectors, const int partial, const winners_t *of, int64_t place,
+                       int64_t tap, int64_t columns, int64_t c, int64_t left, float *dx) {
+    const int64_t row = of->row * of->channels;
+    vec gradients[4];
+    ints taps[4];
+    fetch((const float *)(of->argmax + place + c + row));
+    UNROLL for (int j = 0; j < vectors; j++) {
+        const int64_t at = place + c + j * LANES, count = left - j * LANES;
+        taps[j] = load_taps(partial, of->argmax + at, count);
+        gradients[j] = load_some(partial, of->dy + at, count);
+        fetch(of->dy + at + row);
+        if (masked) {
+            const vec value = load_some(partial, of->y + at, count);
+            fetch(of->y + at + row);
+            gradients[j] = where((value > 0) & (value != of->top), gradients[j], (vec){0});
+        }
+    }
+    for (int64_t column = 0; column < columns; column++)
+        UNROLL for (int j = 0; j < vectors; j++) {
+            float *target = dx + column * of->channels + c + j * LANES;
+            const vec share = where(taps[j] == (int32_t)(tap + column), gradients[j], (vec){0});
+            put_some(partial, target, share, of->around, left - j * LANES);
+            if (!of->around) fetch_to_write(target + of->ahead);
+        }
+}
+
+/* The `columns` pixels of dx that one window meets with `tap` and those that follow, and no other window meets. */
+INLINE void give_pixels(const int masked, const winners_t *of, int64_t window, int64_t tap, int64_t columns, float *dx) {
+    const int64_t place = window * of->channels;
+#define BODY(vectors, partial) give_where(masked, vectors, partial, of, place, tap, columns, c, left, dx)
+    FOR_CHANNELS(of->channels, BODY);
+#undef BODY
+}
+
 INLINE void give(const int adds, const int vectors, const int partial, const float *dy, float factor, int64_t pixels,
                  int64_t channels, int64_t c, int64_t left, float *dx, int around) {
     vec share[4];
