@@ -119,7 +119,8 @@ cdef inline float leaky_relu_gradient(const inputs_t *of, int64_t i) noexcept no
 cdef void leaky_relu_backward(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """Both sides, then a selection."""
     cdef const LeakyReluBackward *a = <const LeakyReluBackward *> args
-    map_two(leaky_relu_gradient, a.dy, a.x, <float> a.negative_slope, 0, a.dx, a.SIZE, begin * BLOCK, min(end * BLOCK, a.SIZE))
+    map_two(leaky_relu_gradient, a.dy, a.x, <float> a.negative_slope, 0, a.dx, a.SIZE, begin * BLOCK,
+            min(end * BLOCK, a.SIZE))
 
 
 cdef struct SigmoidForward:

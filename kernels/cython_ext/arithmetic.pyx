@@ -39,7 +39,8 @@ cdef inline float sum_of(const inputs_t *of, int64_t i) noexcept nogil:
 cdef void add(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """One multiplication and one sum an element."""
     cdef const Add *block = <const Add *> args
-    map_two(sum_of, block.a, block.b, <float> block.alpha, 0, block.y, block.SIZE, begin * BLOCK, min(end * BLOCK, block.SIZE))
+    map_two(sum_of, block.a, block.b, <float> block.alpha, 0, block.y, block.SIZE, begin * BLOCK,
+            min(end * BLOCK, block.SIZE))
 
 
 cdef struct Mul:

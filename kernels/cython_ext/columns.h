@@ -22,8 +22,8 @@ INLINE int64_t side_by_side(int64_t columns, int64_t stride, int64_t width) {
 
 typedef float numbers_t[4][WIDTH + LINE]; /* those of the columns, at the beginning of each array */
 
-/* y = f(in) for `columns` columns of `rows` rows, where the first `count` arrays of `numbers` become those of `in`. Rows
- * of the inputs are `stride` elements apart, those of y `y_stride`. */
+/* y = f(in) for `columns` columns of `rows` rows, where the first `count` arrays of `numbers` become those of `in`.
+ * Rows of the inputs are `stride` elements apart, those of y `y_stride`. */
 INLINE void map_rows(const element_t f, const int inputs, const int count, inputs_t in, int64_t stride,
                      numbers_t numbers, float *y, int64_t y_stride, int around, int64_t rows, int64_t columns) {
     const int64_t wide = side_by_side(columns, stride, WIDTH), width = wide * columns;

@@ -22,8 +22,8 @@ static inline int32_t bits_of_float(float value) {
     return bits;
 }
 
-/* n and e**r - 1 of x = n ln 2 + r with the smallest |r|; n is left in the low bits of `shifted`, above those of `round`,
- * and counts from what is in these. */
+/* e**r - 1 for x = n ln 2 + r with the smallest |r|; n is left in the low bits of `shifted`, added to what stands in
+ * those of `round`. */
 static inline float split_exponent(float x, float round, float *shifted) {
     *shifted = x * 1.44269504088896341f + round;
     float n = *shifted - round;

@@ -49,7 +49,9 @@ INLINE ints where_taps(ints holds, ints a, ints b) {
 #endif
 }
 
-INLINE vec load_some(const int partial, const float *p, int64_t count) { return partial ? load_part(p, count) : load(p); }
+INLINE vec load_some(const int partial, const float *p, int64_t count) {
+    return partial ? load_part(p, count) : load(p);
+}
 
 INLINE void put_some(const int partial, float *p, vec value, int around, int64_t count) {
     if (partial) store_part(p, value, count);
@@ -170,7 +172,8 @@ typedef struct {
 } meeting_t;
 
 /* Those, of `windows`, that meet the padded position `index` * stride + `phase` with one of `taps`. */
-INLINE meeting_t meeting(int64_t index, int64_t phase, int64_t stride, int64_t dilation, int64_t taps, int64_t windows) {
+INLINE meeting_t meeting(int64_t index, int64_t phase, int64_t stride, int64_t dilation, int64_t taps,
+                         int64_t windows) {
     meeting_t of = {.tap = phase, .window = index, .tap_step = stride, .window_step = 1};
     if (dilation != 1) {
         for (of.tap_step = 1; of.tap_step * dilation % stride;) of.tap_step++;
@@ -263,7 +266,8 @@ INLINE void give_where(const int masked, const int vectors, const int partial, c
 }
 
 /* The `columns` pixels of dx that one window meets with `tap` and those that follow, and no other window meets. */
-INLINE void give_pixels(const int masked, const winners_t *of, int64_t window, int64_t tap, int64_t columns, float *dx) {
+INLINE void give_pixels(const int masked, const winners_t *of, int64_t window, int64_t tap, int64_t columns,
+                        float *dx) {
     const int64_t place = window * of->channels;
 #define BODY(vectors, partial) give_where(masked, vectors, partial, of, place, tap, columns, c, left, dx)
     FOR_CHANNELS(of->channels, BODY);
@@ -273,7 +277,8 @@ INLINE void give_pixels(const int masked, const winners_t *of, int64_t window, i
 INLINE void give(const int adds, const int vectors, const int partial, const float *dy, float factor, int64_t pixels,
                  int64_t channels, int64_t c, int64_t left, float *dx, int around) {
     vec share[4];
-    UNROLL for (int j = 0; j < vectors; j++) share[j] = load_some(partial, dy + c + j * LANES, left - j * LANES) * factor;
+    UNROLL for (int j = 0; j < vectors; j++)
+        share[j] = load_some(partial, dy + c + j * LANES, left - j * LANES) * factor;
     for (int64_t i = 0; i < pixels; i++)
         UNROLL for (int j = 0; j < vectors; j++) {
             float *place = dx + i * channels + c + j * LANES;

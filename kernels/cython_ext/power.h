@@ -25,8 +25,8 @@ static inline exponent_t exponent_of(float exponent) {
     return of;
 }
 
-/* log2 x of x >= 0, with all that a product needs of 0, infinity and NaN. x = 2**n m with m in [sqrt(1/2), sqrt(2)), and
- * log2 m is a series in (m - 1) / (m + 1). A denormal number's bits count units of 2**-149. */
+/* log2 x of x >= 0, with all that a product needs of 0, infinity and NaN. x = 2**n m with m in [sqrt(1/2), sqrt(2)),
+ * and log2 m is a series in (m - 1) / (m + 1). A denormal number's bits count units of 2**-149. */
 static inline double log2_double(float x) {
     int32_t bits = bits_of_float(x);
     int32_t small = bits < 0x00800000;

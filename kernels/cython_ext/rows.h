@@ -1,5 +1,6 @@
 /* Sums and maxima along rows of float32. Rounding makes the order of a sum part of its result, so a compiler may not
- * make a plain loop parallel: terms are added in the lanes of four vectors, of runs of RUN terms, and runs in double. */
+ * make a plain loop parallel: terms are added in the lanes of vectors, runs of RUN terms at a time, and runs in
+ * double. */
 #ifndef NNFAST_ROWS_H
 #define NNFAST_ROWS_H
 
@@ -119,8 +120,8 @@ INLINE double sum_exponentials(const float *x, float top, float *target, int64_t
     return sum;
 }
 
-/* The sum of weight * (log-sum-exp - x), no weight counting as 1. The log-sum-exp comes in two parts, for their sum would
- * be rounded: by 3e-5 if logits are near 1000. */
+/* The sum of weight * (log-sum-exp - x), no weight counting as 1. The log-sum-exp comes in two parts, for their sum
+ * would be rounded: by 3e-5 if logits are near 1000. */
 INLINE double sum_distances(const float *x, const float *weight, float top, float log_sum, int64_t count) {
     double sum = 0;
     for (int64_t i = 0; i < count;) {
