@@ -10,7 +10,7 @@
 enum {
     WIDTH = 256,
     CHUNK = 4096, /* elements that are added up group by group: 16 KB, so that they stay in the first cache */
-    SUMMED = 256, /* rows that are added up in float32 */
+    SUMMED = 64,  /* rows that are added up in float32 */
 };
 
 /* How many rows are read as one: one where only part of a row's columns is handled. */

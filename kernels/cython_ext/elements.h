@@ -1,8 +1,8 @@
 /* The loop of kernels that compute element by element.
  *
- * What an element becomes is an inline function, a constant argument of `map_elements`, whose plain loop the compiler
- * turns into vector code. A chunk of results that pass the caches by stands on the stack first. An element is read
- * before its place is written, so that a result may be an input's memory. */
+ * What an element becomes is an inline function, a constant argument of `map_elements`. The compiler turns its plain
+ * loop over a cache line into vector code, and the line of results into registers, which are stored or pass the caches
+ * by. A line is read before its place is written, so that a result may be an input's memory. */
 #ifndef NNFAST_ELEMENTS_H
 #define NNFAST_ELEMENTS_H
 

@@ -17,11 +17,6 @@ INLINE int streams(const void *target, int64_t size, int64_t multiple) {
     return size >= STREAMED && multiple % LINE == 0 && (uintptr_t)target % 64 == 0;
 }
 
-/* Fetch the lines of `count` elements; any address will do. */
-INLINE void fetch_lines(const float *p, int64_t count) {
-    for (int64_t i = 0; i < count; i += LINE) fetch(p + i);
-}
-
 /* As `fetch`, of a line that will be written. */
 INLINE void fetch_to_write(const float *p) {
 #if defined(__GNUC__)
@@ -35,7 +30,7 @@ INLINE void put(float *p, vec value, int around) {
     else store(p, value);
 }
 
-/* Write a tile, whose memory is aligned, around the caches. */
+/* Write a tile around the caches, to memory that is aligned. */
 INLINE void stream_tile(const float *tile, float *target, int64_t count) {
     int64_t i = 0;
     for (; i + LANES <= count; i += LANES) stream(target + i, load(tile + i));
