@@ -1,6 +1,12 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Activations. Task i handles elements [i * BLOCK, (i + 1) * BLOCK) in one loop without branches; no scratch."""
+"""Activations. Task i handles elements [i * BLOCK, (i + 1) * BLOCK); see elements.h for the loop.
+
+Selections are written so that NaN stays NaN, and both of their sides are computed: a read that depends on a comparison
+would be a branch.
+"""
 from libc.stdint cimport int64_t
+
+include "elements.pxi"
 
 cdef int64_t BLOCK
 from ...blocking import BLOCK
@@ -16,14 +22,14 @@ cdef struct ReluForward:
     int64_t SIZE
 
 
+cdef inline float relu(const inputs_t *of, int64_t i) noexcept nogil:
+    return <float> 0 if of.a[i] <= 0 else of.a[i]
+
+
 cdef void relu_forward(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
-    """Zero where x <= 0, a comparison that NaN fails."""
+    """One selection an element."""
     cdef const ReluForward *a = <const ReluForward *> args
-    cdef const float *x = a.x
-    cdef float *y = a.y
-    cdef int64_t i
-    for i in range(begin * BLOCK, min(end * BLOCK, a.SIZE)):
-        y[i] = <float> 0 if x[i] <= 0 else x[i]
+    map_one(relu, a.x, 0, 0, a.y, a.SIZE, begin * BLOCK, min(end * BLOCK, a.SIZE))
 
 
 cdef struct ReluBackward:
@@ -33,17 +39,15 @@ cdef struct ReluBackward:
     int64_t SIZE
 
 
+cdef inline float relu_gradient(const inputs_t *of, int64_t i) noexcept nogil:
+    cdef float dy = of.a[i]
+    return <float> 0 if of.b[i] <= 0 else dy
+
+
 cdef void relu_backward(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
-    """Zero where y <= 0. dy is read in any case, for a read that depends on y would be a branch."""
+    """One selection an element."""
     cdef const ReluBackward *a = <const ReluBackward *> args
-    cdef const float *dy = a.dy
-    cdef const float *y = a.y
-    cdef float *dx = a.dx
-    cdef float gradient
-    cdef int64_t i
-    for i in range(begin * BLOCK, min(end * BLOCK, a.SIZE)):
-        gradient = dy[i]
-        dx[i] = <float> 0 if y[i] <= 0 else gradient
+    map_two(relu_gradient, a.dy, a.y, 0, 0, a.dx, a.SIZE, begin * BLOCK, min(end * BLOCK, a.SIZE))
 
 
 cdef struct Relu6Forward:
@@ -52,16 +56,15 @@ cdef struct Relu6Forward:
     int64_t SIZE
 
 
+cdef inline float relu6(const inputs_t *of, int64_t i) noexcept nogil:
+    cdef float positive = <float> 0 if of.a[i] <= 0 else of.a[i]
+    return <float> 6 if positive >= 6 else positive
+
+
 cdef void relu6_forward(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
-    """Two selections, whose comparisons NaN fails."""
+    """Two selections an element."""
     cdef const Relu6Forward *a = <const Relu6Forward *> args
-    cdef const float *x = a.x
-    cdef float *y = a.y
-    cdef float positive
-    cdef int64_t i
-    for i in range(begin * BLOCK, min(end * BLOCK, a.SIZE)):
-        positive = <float> 0 if x[i] <= 0 else x[i]
-        y[i] = <float> 6 if positive >= 6 else positive
+    map_one(relu6, a.x, 0, 0, a.y, a.SIZE, begin * BLOCK, min(end * BLOCK, a.SIZE))
 
 
 cdef struct Relu6Backward:
@@ -71,18 +74,15 @@ cdef struct Relu6Backward:
     int64_t SIZE
 
 
+cdef inline float relu6_gradient(const inputs_t *of, int64_t i) noexcept nogil:
+    cdef float dy = of.a[i]
+    return dy if (of.b[i] > 0) & (of.b[i] < 6) else <float> 0
+
+
 cdef void relu6_backward(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
-    """Two selections, of which NaN fails both; dy is read in any case, as in `relu_backward`."""
+    """The gradient passes where 0 < y < 6, so not where y is NaN."""
     cdef const Relu6Backward *a = <const Relu6Backward *> args
-    cdef const float *dy = a.dy
-    cdef const float *y = a.y
-    cdef float *dx = a.dx
-    cdef float gradient
-    cdef int64_t i
-    for i in range(begin * BLOCK, min(end * BLOCK, a.SIZE)):
-        gradient = dy[i]
-        gradient = gradient if y[i] > 0 else <float> 0
-        dx[i] = gradient if y[i] < 6 else <float> 0
+    map_two(relu6_gradient, a.dy, a.y, 0, 0, a.dx, a.SIZE, begin * BLOCK, min(end * BLOCK, a.SIZE))
 
 
 cdef struct LeakyReluForward:
@@ -92,15 +92,15 @@ cdef struct LeakyReluForward:
     double negative_slope
 
 
+cdef inline float leaky_relu(const inputs_t *of, int64_t i) noexcept nogil:
+    cdef float x = of.a[i]
+    return x if x > 0 else x * of.p
+
+
 cdef void leaky_relu_forward(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """Both sides, then a selection."""
     cdef const LeakyReluForward *a = <const LeakyReluForward *> args
-    cdef const float *x = a.x
-    cdef float *y = a.y
-    cdef float slope = <float> a.negative_slope
-    cdef int64_t i
-    for i in range(begin * BLOCK, min(end * BLOCK, a.SIZE)):
-        y[i] = x[i] if x[i] > 0 else x[i] * slope
+    map_one(leaky_relu, a.x, <float> a.negative_slope, 0, a.y, a.SIZE, begin * BLOCK, min(end * BLOCK, a.SIZE))
 
 
 cdef struct LeakyReluBackward:
@@ -111,16 +111,16 @@ cdef struct LeakyReluBackward:
     double negative_slope
 
 
+cdef inline float leaky_relu_gradient(const inputs_t *of, int64_t i) noexcept nogil:
+    cdef float dy = of.a[i]
+    return dy if of.b[i] > 0 else dy * of.p
+
+
 cdef void leaky_relu_backward(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """Both sides, then a selection."""
     cdef const LeakyReluBackward *a = <const LeakyReluBackward *> args
-    cdef const float *dy = a.dy
-    cdef const float *x = a.x
-    cdef float *dx = a.dx
-    cdef float slope = <float> a.negative_slope
-    cdef int64_t i
-    for i in range(begin * BLOCK, min(end * BLOCK, a.SIZE)):
-        dx[i] = dy[i] if x[i] > 0 else dy[i] * slope
+    map_two(leaky_relu_gradient, a.dy, a.x, <float> a.negative_slope, 0, a.dx, a.SIZE, begin * BLOCK,
+            min(end * BLOCK, a.SIZE))
 
 
 cdef struct SigmoidForward:
@@ -129,14 +129,14 @@ cdef struct SigmoidForward:
     int64_t SIZE
 
 
+cdef inline float sigmoid(const inputs_t *of, int64_t i) noexcept nogil:
+    return sigmoid_float(of.a[i])
+
+
 cdef void sigmoid_forward(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """1 / (1 + e**-x), whose exponential may overflow: the quotient is 0 then, as it should be."""
     cdef const SigmoidForward *a = <const SigmoidForward *> args
-    cdef const float *x = a.x
-    cdef float *y = a.y
-    cdef int64_t i
-    for i in range(begin * BLOCK, min(end * BLOCK, a.SIZE)):
-        y[i] = sigmoid_float(x[i])
+    map_one(sigmoid, a.x, 0, 0, a.y, a.SIZE, begin * BLOCK, min(end * BLOCK, a.SIZE))
 
 
 cdef struct SigmoidBackward:
@@ -146,16 +146,15 @@ cdef struct SigmoidBackward:
     int64_t SIZE
 
 
+cdef inline float sigmoid_gradient(const inputs_t *of, int64_t i) noexcept nogil:
+    cdef float dy = of.a[i], y = of.b[i], one = 1
+    return dy * (one - y) * y
+
+
 cdef void sigmoid_backward(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """From the forward pass's result, in PyTorch's order of products."""
     cdef const SigmoidBackward *a = <const SigmoidBackward *> args
-    cdef const float *dy = a.dy
-    cdef const float *y = a.y
-    cdef float *dx = a.dx
-    cdef float one = 1
-    cdef int64_t i
-    for i in range(begin * BLOCK, min(end * BLOCK, a.SIZE)):
-        dx[i] = dy[i] * (one - y[i]) * y[i]
+    map_two(sigmoid_gradient, a.dy, a.y, 0, 0, a.dx, a.SIZE, begin * BLOCK, min(end * BLOCK, a.SIZE))
 
 
 cdef struct TanhForward:
@@ -164,14 +163,14 @@ cdef struct TanhForward:
     int64_t SIZE
 
 
+cdef inline float tanh(const inputs_t *of, int64_t i) noexcept nogil:
+    return tanh_float(of.a[i])
+
+
 cdef void tanh_forward(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """Polynomial near 0 and exponential further out, then a selection."""
     cdef const TanhForward *a = <const TanhForward *> args
-    cdef const float *x = a.x
-    cdef float *y = a.y
-    cdef int64_t i
-    for i in range(begin * BLOCK, min(end * BLOCK, a.SIZE)):
-        y[i] = tanh_float(x[i])
+    map_one(tanh, a.x, 0, 0, a.y, a.SIZE, begin * BLOCK, min(end * BLOCK, a.SIZE))
 
 
 cdef struct TanhBackward:
@@ -181,16 +180,15 @@ cdef struct TanhBackward:
     int64_t SIZE
 
 
+cdef inline float tanh_gradient(const inputs_t *of, int64_t i) noexcept nogil:
+    cdef float dy = of.a[i], y = of.b[i], one = 1
+    return dy * (one - y * y)
+
+
 cdef void tanh_backward(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """From the forward pass's result."""
     cdef const TanhBackward *a = <const TanhBackward *> args
-    cdef const float *dy = a.dy
-    cdef const float *y = a.y
-    cdef float *dx = a.dx
-    cdef float one = 1
-    cdef int64_t i
-    for i in range(begin * BLOCK, min(end * BLOCK, a.SIZE)):
-        dx[i] = dy[i] * (one - y[i] * y[i])
+    map_two(tanh_gradient, a.dy, a.y, 0, 0, a.dx, a.SIZE, begin * BLOCK, min(end * BLOCK, a.SIZE))
 
 
 ADDRESSES = {

@@ -1,7 +1,13 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Arithmetic. Elementwise kernels: task i handles elements [i * BLOCK, (i + 1) * BLOCK) in one loop; no scratch."""
+"""Arithmetic. Task i handles elements [i * BLOCK, (i + 1) * BLOCK); see elements.h for the loop.
+
+`copy_strided` and `increment` say themselves how they split.
+"""
 from libc.math cimport powf, sqrtf
 from libc.stdint cimport int64_t
+from libc.string cimport memcpy
+
+include "elements.pxi"
 
 cdef int64_t BLOCK
 from ...blocking import BLOCK
@@ -9,6 +15,13 @@ from ...blocking import BLOCK
 cdef extern from "exponential.h" nogil:
     float exp_float(float x) noexcept
     float log_float(float x) noexcept
+
+cdef extern from "power.h" nogil:
+    ctypedef struct exponent_t:
+        pass
+    exponent_t exponent_of(float exponent) noexcept
+    float power_float(float x, exponent_t exponent) noexcept
+    bint is_ordinary(float exponent) noexcept
 
 
 cdef struct Add:
@@ -19,16 +32,15 @@ cdef struct Add:
     double alpha
 
 
+cdef inline float sum_of(const inputs_t *of, int64_t i) noexcept nogil:
+    return of.a[i] + of.p * of.b[i]
+
+
 cdef void add(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """One multiplication and one sum an element."""
     cdef const Add *block = <const Add *> args
-    cdef const float *a = block.a
-    cdef const float *b = block.b
-    cdef float *y = block.y
-    cdef float alpha = <float> block.alpha
-    cdef int64_t i
-    for i in range(begin * BLOCK, min(end * BLOCK, block.SIZE)):
-        y[i] = a[i] + alpha * b[i]
+    map_two(sum_of, block.a, block.b, <float> block.alpha, 0, block.y, block.SIZE, begin * BLOCK,
+            min(end * BLOCK, block.SIZE))
 
 
 cdef struct Mul:
@@ -38,15 +50,14 @@ cdef struct Mul:
     int64_t SIZE
 
 
+cdef inline float product(const inputs_t *of, int64_t i) noexcept nogil:
+    return of.a[i] * of.b[i]
+
+
 cdef void mul(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """One multiplication an element."""
     cdef const Mul *block = <const Mul *> args
-    cdef const float *a = block.a
-    cdef const float *b = block.b
-    cdef float *y = block.y
-    cdef int64_t i
-    for i in range(begin * BLOCK, min(end * BLOCK, block.SIZE)):
-        y[i] = a[i] * b[i]
+    map_two(product, block.a, block.b, 0, 0, block.y, block.SIZE, begin * BLOCK, min(end * BLOCK, block.SIZE))
 
 
 cdef struct Div:
@@ -56,15 +67,14 @@ cdef struct Div:
     int64_t SIZE
 
 
+cdef inline float quotient(const inputs_t *of, int64_t i) noexcept nogil:
+    return of.a[i] / of.b[i]
+
+
 cdef void div(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """One division an element."""
     cdef const Div *block = <const Div *> args
-    cdef const float *a = block.a
-    cdef const float *b = block.b
-    cdef float *y = block.y
-    cdef int64_t i
-    for i in range(begin * BLOCK, min(end * BLOCK, block.SIZE)):
-        y[i] = a[i] / b[i]
+    map_two(quotient, block.a, block.b, 0, 0, block.y, block.SIZE, begin * BLOCK, min(end * BLOCK, block.SIZE))
 
 
 cdef struct Scale:
@@ -75,15 +85,14 @@ cdef struct Scale:
     double beta
 
 
+cdef inline float scaled(const inputs_t *of, int64_t i) noexcept nogil:
+    return of.p * of.a[i] + of.q
+
+
 cdef void scale(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """One multiplication and one sum an element."""
     cdef const Scale *a = <const Scale *> args
-    cdef const float *x = a.x
-    cdef float *y = a.y
-    cdef float alpha = <float> a.alpha, beta = <float> a.beta
-    cdef int64_t i
-    for i in range(begin * BLOCK, min(end * BLOCK, a.SIZE)):
-        y[i] = alpha * x[i] + beta
+    map_one(scaled, a.x, <float> a.alpha, <float> a.beta, a.y, a.SIZE, begin * BLOCK, min(end * BLOCK, a.SIZE))
 
 
 cdef struct ScaleBy:
@@ -93,15 +102,14 @@ cdef struct ScaleBy:
     int64_t SIZE
 
 
+cdef inline float multiple(const inputs_t *of, int64_t i) noexcept nogil:
+    return of.a[i] * of.p
+
+
 cdef void scale_by(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """One multiplication an element."""
     cdef const ScaleBy *a = <const ScaleBy *> args
-    cdef const float *x = a.x
-    cdef float *y = a.y
-    cdef float factor = a.factor[0]
-    cdef int64_t i
-    for i in range(begin * BLOCK, min(end * BLOCK, a.SIZE)):
-        y[i] = x[i] * factor
+    map_one(multiple, a.x, a.factor[0], 0, a.y, a.SIZE, begin * BLOCK, min(end * BLOCK, a.SIZE))
 
 
 cdef struct Clamp:
@@ -112,16 +120,15 @@ cdef struct Clamp:
     double high
 
 
+cdef inline float clamped(const inputs_t *of, int64_t i) noexcept nogil:
+    cdef float value = of.p if of.a[i] < of.p else of.a[i]
+    return of.q if value > of.q else value
+
+
 cdef void clamp(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """Two comparisons an element; NaN is neither below nor above."""
     cdef const Clamp *a = <const Clamp *> args
-    cdef const float *x = a.x
-    cdef float *y = a.y
-    cdef float low = <float> a.low, high = <float> a.high, value
-    cdef int64_t i
-    for i in range(begin * BLOCK, min(end * BLOCK, a.SIZE)):
-        value = low if x[i] < low else x[i]
-        y[i] = high if value > high else value
+    map_one(clamped, a.x, <float> a.low, <float> a.high, a.y, a.SIZE, begin * BLOCK, min(end * BLOCK, a.SIZE))
 
 
 cdef struct Power:
@@ -131,28 +138,53 @@ cdef struct Power:
     double exponent
 
 
+cdef inline float square(const inputs_t *of, int64_t i) noexcept nogil:
+    return of.a[i] * of.a[i]
+
+
+cdef inline float cube(const inputs_t *of, int64_t i) noexcept nogil:
+    return of.a[i] * of.a[i] * of.a[i]
+
+
+cdef inline float root(const inputs_t *of, int64_t i) noexcept nogil:
+    return sqrtf(of.a[i])
+
+
+cdef inline float inverse_root(const inputs_t *of, int64_t i) noexcept nogil:
+    return <float> 1 / sqrtf(of.a[i])
+
+
+cdef inline float inverse(const inputs_t *of, int64_t i) noexcept nogil:
+    return <float> 1 / of.a[i]
+
+
+cdef inline float any_power(const inputs_t *of, int64_t i) noexcept nogil:
+    return power_float(of.a[i], exponent_of(of.p))
+
+
+cdef inline float rare_power(const inputs_t *of, int64_t i) noexcept nogil:
+    return powf(of.a[i], of.p)
+
+
 cdef void power(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
-    """Vector code for the exponents 2, 0.5, -0.5 and -1; the C library's powf for all others."""
+    """Products, roots and quotients for the exponents that people write; see power.h for others."""
     cdef const Power *a = <const Power *> args
-    cdef const float *x = a.x
-    cdef float *y = a.y
-    cdef float exponent = <float> a.exponent, one = 1
-    cdef int64_t i, first = begin * BLOCK, last = min(end * BLOCK, a.SIZE)
+    cdef float exponent = <float> a.exponent
+    cdef int64_t first = begin * BLOCK, last = min(end * BLOCK, a.SIZE)
     if exponent == 2:
-        for i in range(first, last):
-            y[i] = x[i] * x[i]
+        map_one(square, a.x, 0, 0, a.y, a.SIZE, first, last)
+    elif exponent == 3:
+        map_one(cube, a.x, 0, 0, a.y, a.SIZE, first, last)
     elif exponent == 0.5:
-        for i in range(first, last):
-            y[i] = sqrtf(x[i])
+        map_one(root, a.x, 0, 0, a.y, a.SIZE, first, last)
     elif exponent == -0.5:
-        for i in range(first, last):
-            y[i] = one / sqrtf(x[i])
+        map_one(inverse_root, a.x, 0, 0, a.y, a.SIZE, first, last)
     elif exponent == -1:
-        for i in range(first, last):
-            y[i] = one / x[i]
+        map_one(inverse, a.x, 0, 0, a.y, a.SIZE, first, last)
+    elif is_ordinary(exponent):
+        map_one(any_power, a.x, exponent, 0, a.y, a.SIZE, first, last)
     else:
-        for i in range(first, last):
-            y[i] = powf(x[i], exponent)
+        map_one(rare_power, a.x, exponent, 0, a.y, a.SIZE, first, last)
 
 
 cdef struct Exp:
@@ -161,14 +193,14 @@ cdef struct Exp:
     int64_t SIZE
 
 
+cdef inline float exponential(const inputs_t *of, int64_t i) noexcept nogil:
+    return exp_float(of.a[i])
+
+
 cdef void exp(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """Polynomial; see exponential.h."""
     cdef const Exp *a = <const Exp *> args
-    cdef const float *x = a.x
-    cdef float *y = a.y
-    cdef int64_t i
-    for i in range(begin * BLOCK, min(end * BLOCK, a.SIZE)):
-        y[i] = exp_float(x[i])
+    map_one(exponential, a.x, 0, 0, a.y, a.SIZE, begin * BLOCK, min(end * BLOCK, a.SIZE))
 
 
 cdef struct Log:
@@ -177,14 +209,14 @@ cdef struct Log:
     int64_t SIZE
 
 
+cdef inline float logarithm(const inputs_t *of, int64_t i) noexcept nogil:
+    return log_float(of.a[i])
+
+
 cdef void log(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """Polynomial; see exponential.h."""
     cdef const Log *a = <const Log *> args
-    cdef const float *x = a.x
-    cdef float *y = a.y
-    cdef int64_t i
-    for i in range(begin * BLOCK, min(end * BLOCK, a.SIZE)):
-        y[i] = log_float(x[i])
+    map_one(logarithm, a.x, 0, 0, a.y, a.SIZE, begin * BLOCK, min(end * BLOCK, a.SIZE))
 
 
 cdef struct Fill:
@@ -219,8 +251,7 @@ cdef inline void copy_run(
 ) noexcept nogil:
     cdef int64_t i
     if x_stride == 1 and y_stride == 1:
-        for i in range(length):
-            y[i] = x[i]
+        memcpy(y, x, length * sizeof(float))
     elif y_stride == 1:
         for i in range(length):
             y[i] = x[i * x_stride]

@@ -6,7 +6,7 @@
 from libc.stdint cimport int64_t
 
 cdef extern from "vector.h" nogil:
-    bint streams(const float *p, int64_t size, int64_t multiple) noexcept
+    bint streams(const void *p, int64_t size, int64_t multiple) noexcept
 
 cdef extern from "depthwise_gradients.h" nogil:
     enum: PLAIN

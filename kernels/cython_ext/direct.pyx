@@ -25,7 +25,7 @@ cdef extern from "tiles.h" nogil:
     ctypedef struct later_t:
         const float *from_ "from"
         int64_t count
-    bint streams(const float *p, int64_t size, int64_t multiple) noexcept
+    bint streams(const void *p, int64_t size, int64_t multiple) noexcept
     void window_gemm(int64_t m, int64_t n, windows_t windows, const float *b, int64_t panel, int64_t b_row,
                      int64_t ahead, rows_t out, later_t *later) noexcept
 

@@ -6,6 +6,7 @@
 #ifndef NNFAST_EXPONENTIAL_H
 #define NNFAST_EXPONENTIAL_H
 
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -21,29 +22,38 @@ static inline int32_t bits_of_float(float value) {
     return bits;
 }
 
-/* e**x: inf above 88.73, 0 below -104, NaN for NaN. x = n ln 2 + r with |r| <= ln 2 / 2; e**r is a polynomial. */
-static inline float exp_float(float x) {
-    const float round = 12582912.0f; /* 1.5 * 2**23: what is added to it is rounded to an integer in its low bits */
-    x = x > 89.0f ? 89.0f : x;       /* comparisons with NaN are false, so it passes */
-    x = x < -104.0f ? -104.0f : x;
-    float shifted = x * 1.44269504088896341f + round;
-    float n = shifted - round;
+/* e**r - 1 for x = n ln 2 + r with the smallest |r|; n is left in the low bits of `shifted`, added to what stands in
+ * those of `round`. */
+static inline float split_exponent(float x, float round, float *shifted) {
+    *shifted = x * 1.44269504088896341f + round;
+    float n = *shifted - round;
     float r = x - n * 0.693359375f; /* ln 2 in two parts, the first short enough that the product is exact */
     r = r + n * 2.12194440e-4f;
-    float p = 1.9875691500e-4f;
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = (p * (r * r) + r) + 1.0f;
-    /* 2**n in two factors: n reaches 128 and -150, where 2**n itself is no normal number. Unsigned, for with NaN the
-     * bits are anything and a signed sum would overflow. */
-    uint32_t whole = (uint32_t)bits_of_float(shifted) - 0x4B400000u;
-    uint32_t half = (uint32_t)((int32_t)whole >> 1);
-    float first = float_of_bits((int32_t)((half + 127u) << 23));
-    float second = float_of_bits((int32_t)((whole - half + 127u) << 23));
-    return p * first * second;
+    float z = r * r; /* the polynomial in pairs: one step after the other, it would mostly wait */
+    float p = (1.9875691500e-4f * r + 1.3981999507e-3f) * z + (8.3334519073e-3f * r + 4.1665795894e-2f);
+    p = p * z + (1.6666665459e-1f * r + 5.0000001201e-1f);
+    return p * z + r;
+}
+
+#define ROUND 12582912.0f      /* 1.5 * 2**23: what is added to it is rounded to an integer in its low bits */
+#define EXP_LOW -87.33654f     /* e**x is a normal number from here */
+#define EXP_HIGH 88.72283f     /* to here */
+
+/* e**x: inf above 88.72, 0 where the result is no normal number, as workers flush these, NaN for NaN. */
+static inline float exp_float(float x) {
+    float shifted, one_less = split_exponent(x, ROUND, &shifted);
+    /* Unsigned, for with NaN the bits are anything and a signed sum would overflow. */
+    uint32_t bits = (uint32_t)bits_of_float(one_less + 1.0f) + ((uint32_t)bits_of_float(shifted) << 23);
+    float y = x <= EXP_HIGH ? float_of_bits((int32_t)bits) : x * (float)INFINITY; /* that is NaN for NaN */
+    return x < EXP_LOW ? 0.0f : y;
+}
+
+/* e**x of x up to 88, or NaN, in fewer steps: of a logarithm of a probability, for example. */
+static inline float exp_bounded(float x) {
+    float shifted, one_less = split_exponent(x, ROUND + 127.0f, &shifted);
+    float power = float_of_bits((int32_t)((uint32_t)bits_of_float(shifted) << 23));
+    float y = (one_less + 1.0f) * power;
+    return x < EXP_LOW ? 0.0f : y;
 }
 
 /* ln x: -inf for 0, NaN below 0 and for NaN. x = 2**n m with m in [sqrt(1/2), sqrt(2)); ln m is a polynomial in m - 1.
@@ -68,9 +78,9 @@ static inline float log_float(float x) {
     float z = f * f;
     float y = p * f * z - n * 2.12194440e-4f - 0.5f * z;
     y = (f + y) + n * 0.693359375f;
-    y = (bits & 0x7FFFFFFF) == 0 ? float_of_bits((int32_t)0xFF800000u) : y;
-    y = bits >= 0x7F800000 ? x : y; /* inf and NaN */
-    return bits < 0 && (bits & 0x7FFFFFFF) != 0 ? float_of_bits(0x7FC00000) : y;
+    y = x < (float)INFINITY ? y : x; /* infinity and NaN */
+    float beyond = (bits & 0x7FFFFFFF) == 0 ? -(float)INFINITY : (float)NAN;
+    return bits <= 0 ? beyond : y;
 }
 
 /* 1 / (1 + e**-x) */
@@ -88,7 +98,7 @@ static inline float tanh_float(float x) {
     p = p * z + 1.33314422036e-1f;
     p = p * z - 3.33332819422e-1f;
     float near = p * z * a + a;
-    float far = 1.0f - 2.0f / (exp_float(2.0f * a) + 1.0f);
+    float far = 1.0f - 2.0f / (exp_bounded(2.0f * (a > 10.0f ? 10.0f : a)) + 1.0f); /* 1 from 9.02 on */
     return float_of_bits(bits_of_float(a < 0.625f ? near : far) | sign);
 }
 

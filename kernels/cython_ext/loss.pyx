@@ -1,74 +1,60 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Softmax and classification losses. Task i handles rows [i * ROWS, (i + 1) * ROWS) of (M, C); no scratch.
+"""Softmax and classification losses. Task i handles rows [i * ROWS, (i + 1) * ROWS) of (M, C).
 
-A row's sums go through a short array on the stack: terms in one vector loop, then their sum; runs are added in double.
+See rows.h for sums and maxima. Results that would not stay in the caches are written around them, once: what is not yet
+final stands in a tile, and rows that are too long for it take the ordinary way.
 """
 from libc.math cimport log
 from libc.stdint cimport int64_t
+from libc.string cimport memset
+
+include "elements.pxi"
 
 cdef enum:
-    RUN = 256
+    ROW = 4096  # elements of the longest row that a tile holds: 16 KB of the first cache
 
 cdef extern from "exponential.h" nogil:
-    float exp_float(float x) noexcept
+    float exp_bounded(float x) noexcept
 
-cdef extern from "lanes.h" nogil:
-    float sum_floats(const float *x, int64_t count) noexcept
-    float max_floats(const float *x, int64_t count) noexcept
-
-
-cdef inline double sum_line(const float *x, int64_t count) noexcept nogil:
-    cdef double total = 0
-    cdef int64_t run
-    for run in range((count + RUN - 1) // RUN):
-        total += sum_floats(x + run * RUN, min(RUN, count - run * RUN))
-    return total
+cdef extern from "rows.h" nogil:
+    double sum_row(const float *a, int64_t count) noexcept
+    double sum_products(const float *a, const float *b, int64_t count) noexcept
+    float largest(const float *x, int64_t count) noexcept
+    double sum_exponentials(const float *x, float top, float *target, int64_t count) noexcept
+    double sum_distances(const float *x, const float *weight, float top, float log_sum, int64_t count) noexcept
 
 
-cdef inline double sum_exponentials(const float *x, float shift, int64_t count) noexcept nogil:
-    """sum e**(x - shift)"""
-    cdef float terms[RUN]
-    cdef double total = 0
-    cdef int64_t run, c, length
-    for run in range((count + RUN - 1) // RUN):
-        length = min(RUN, count - run * RUN)
-        for c in range(length):
-            terms[c] = exp_float(x[run * RUN + c] - shift)
-        total += sum_floats(terms, length)
-    return total
+cdef inline float same(const inputs_t *of, int64_t i) noexcept nogil:
+    return of.a[i]
 
 
-cdef inline double sum_products(const float *a, const float *b, int64_t count) noexcept nogil:
-    cdef float terms[RUN]
-    cdef double total = 0
-    cdef int64_t run, c, length
-    for run in range((count + RUN - 1) // RUN):
-        length = min(RUN, count - run * RUN)
-        for c in range(length):
-            terms[c] = a[run * RUN + c] * b[run * RUN + c]
-        total += sum_floats(terms, length)
-    return total
+cdef inline float multiple(const inputs_t *of, int64_t i) noexcept nogil:
+    return of.a[i] * of.p
 
 
-cdef inline double sum_distances(
-    const float *x, const float *weight, float largest, float log_total, int64_t count
-) noexcept nogil:
-    """sum weight * (log-sum-exp - x), no weight counting as 1.
+cdef inline float log_probability(const inputs_t *of, int64_t i) noexcept nogil:
+    """Of logits, their maximum and the logarithm of the sum."""
+    return (of.a[i] - of.p) - of.q
 
-    The log-sum-exp comes in two parts, for their sum would be rounded: by 3e-5 if logits are near 1000.
-    """
-    cdef float terms[RUN]
-    cdef double total = 0
-    cdef int64_t run, c, length
-    for run in range((count + RUN - 1) // RUN):
-        length = min(RUN, count - run * RUN)
-        for c in range(length):
-            terms[c] = (largest - x[run * RUN + c]) + log_total
-        if weight != NULL:
-            for c in range(length):
-                terms[c] *= weight[run * RUN + c]
-        total += sum_floats(terms, length)
-    return total
+
+cdef inline float softmax_gradient(const inputs_t *of, int64_t i) noexcept nogil:
+    """Of dy, y and the sum of their products."""
+    return of.b[i] * (of.a[i] - of.p)
+
+
+cdef inline float log_softmax_gradient(const inputs_t *of, int64_t i) noexcept nogil:
+    """Of dy, y and the sum of dy."""
+    return of.a[i] - exp_bounded(of.b[i]) * of.p
+
+
+cdef inline float smoothed(const inputs_t *of, int64_t i) noexcept nogil:
+    """Of logits and their log-sum-exp, the probability times a factor, less a number."""
+    return of.q * exp_bounded(of.a[i] - of.p) - of.r
+
+
+cdef inline float smoothed_by_weight(const inputs_t *of, int64_t i) noexcept nogil:
+    """As `smoothed`, less the number times a weight."""
+    return of.q * exp_bounded(of.a[i] - of.p) - of.r * of.b[i]
 
 
 cdef struct SoftmaxForward:
@@ -78,20 +64,20 @@ cdef struct SoftmaxForward:
 
 
 cdef void softmax_forward(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
-    """Three passes over a row: maximum, exponentials into y, quotients."""
+    """Exponentials first go into a tile, or into y if the tile is too short, then are scaled."""
     cdef const SoftmaxForward *a = <const SoftmaxForward *> args
+    cdef float tile[ROW]
+    cdef bint fits = a.C <= ROW, around = fits and streams(a.y, a.M * a.C, a.C)
     cdef const float *x
-    cdef float *y
-    cdef float largest, total
-    cdef int64_t row, c
-    for row in range(begin * a.ROWS, min(end * a.ROWS, a.M)):
-        x, y = a.x + row * a.C, a.y + row * a.C
-        largest = max_floats(x, a.C)
-        for c in range(a.C):
-            y[c] = exp_float(x[c] - largest)
-        total = <float> sum_line(y, a.C)
-        for c in range(a.C):
-            y[c] = y[c] / total
+    cdef float *exponentials
+    cdef inputs_t row
+    cdef int64_t m
+    for m in range(begin * a.ROWS, min(end * a.ROWS, a.M)):
+        x = a.x + m * a.C
+        exponentials = &tile[0] if fits else a.y + m * a.C
+        row.p = <float> (1 / sum_exponentials(x, largest(x, a.C), exponentials, a.C))
+        row.a = exponentials
+        map_elements(multiple, 1, row, a.y + m * a.C, around, a.C)
 
 
 cdef struct SoftmaxBackward:
@@ -104,16 +90,13 @@ cdef struct SoftmaxBackward:
 cdef void softmax_backward(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """Two passes over a row: sum of dy * y, then the gradient."""
     cdef const SoftmaxBackward *a = <const SoftmaxBackward *> args
-    cdef const float *dy
-    cdef const float *y
-    cdef float *dx
-    cdef float mean
-    cdef int64_t row, c
-    for row in range(begin * a.ROWS, min(end * a.ROWS, a.M)):
-        dy, y, dx = a.dy + row * a.C, a.y + row * a.C, a.dx + row * a.C
-        mean = <float> sum_products(dy, y, a.C)
-        for c in range(a.C):
-            dx[c] = y[c] * (dy[c] - mean)
+    cdef bint around = streams(a.dx, a.M * a.C, a.C)
+    cdef inputs_t row
+    cdef int64_t m
+    for m in range(begin * a.ROWS, min(end * a.ROWS, a.M)):
+        row.a, row.b = a.dy + m * a.C, a.y + m * a.C
+        row.p = <float> sum_products(row.a, row.b, a.C)
+        map_elements(softmax_gradient, 2, row, a.dx + m * a.C, around, a.C)
 
 
 cdef struct LogSoftmaxForward:
@@ -125,16 +108,14 @@ cdef struct LogSoftmaxForward:
 cdef void log_softmax_forward(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """Three passes over a row: maximum, sum of exponentials, differences."""
     cdef const LogSoftmaxForward *a = <const LogSoftmaxForward *> args
-    cdef const float *x
-    cdef float *y
-    cdef float largest, log_total
-    cdef int64_t row, c
-    for row in range(begin * a.ROWS, min(end * a.ROWS, a.M)):
-        x, y = a.x + row * a.C, a.y + row * a.C
-        largest = max_floats(x, a.C)
-        log_total = <float> log(sum_exponentials(x, largest, a.C))
-        for c in range(a.C):
-            y[c] = (x[c] - largest) - log_total
+    cdef bint around = streams(a.y, a.M * a.C, a.C)
+    cdef inputs_t row
+    cdef int64_t m
+    for m in range(begin * a.ROWS, min(end * a.ROWS, a.M)):
+        row.a = a.x + m * a.C
+        row.p = largest(row.a, a.C)
+        row.q = <float> log(sum_exponentials(row.a, row.p, NULL, a.C))
+        map_elements(log_probability, 1, row, a.y + m * a.C, around, a.C)
 
 
 cdef struct LogSoftmaxBackward:
@@ -147,16 +128,13 @@ cdef struct LogSoftmaxBackward:
 cdef void log_softmax_backward(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """Two passes over a row: sum of dy, then the gradient."""
     cdef const LogSoftmaxBackward *a = <const LogSoftmaxBackward *> args
-    cdef const float *dy
-    cdef const float *y
-    cdef float *dx
-    cdef float total
-    cdef int64_t row, c
-    for row in range(begin * a.ROWS, min(end * a.ROWS, a.M)):
-        dy, y, dx = a.dy + row * a.C, a.y + row * a.C, a.dx + row * a.C
-        total = <float> sum_line(dy, a.C)
-        for c in range(a.C):
-            dx[c] = dy[c] - exp_float(y[c]) * total
+    cdef bint around = streams(a.dx, a.M * a.C, a.C)
+    cdef inputs_t row
+    cdef int64_t m
+    for m in range(begin * a.ROWS, min(end * a.ROWS, a.M)):
+        row.a, row.b = a.dy + m * a.C, a.y + m * a.C
+        row.p = <float> sum_row(row.a, a.C)
+        map_elements(log_softmax_gradient, 2, row, a.dx + m * a.C, around, a.C)
 
 
 cdef struct CrossEntropyForward:
@@ -180,23 +158,23 @@ cdef void cross_entropy_forward(const int64_t *args, int64_t begin, int64_t end)
     cdef const float *x
     cdef const float *weight = a.weight if a.CW else NULL
     cdef double loss, log_total, target_weight, smoothing = a.label_smoothing, losses, weights
-    cdef float largest
+    cdef float top
     cdef int64_t task, row, t
     for task in range(begin, end):
         losses = weights = 0
         for row in range(task * a.ROWS, min((task + 1) * a.ROWS, a.M)):
             x = a.x + row * a.C
-            largest = max_floats(x, a.C)
-            log_total = log(sum_exponentials(x, largest, a.C))
-            a.lse[row] = <float> (largest + log_total)
+            top = largest(x, a.C)
+            log_total = log(sum_exponentials(x, top, NULL, a.C))
+            a.lse[row] = <float> (top + log_total)
             a.loss[row] = 0
             t = a.target[row]
             if t == a.ignore_index:
                 continue
             target_weight = weight[t] if weight != NULL else 1
-            loss = (1 - smoothing) * target_weight * (log_total + largest - x[t])
+            loss = (1 - smoothing) * target_weight * (log_total + top - x[t])
             if smoothing != 0:
-                loss += smoothing / a.C * sum_distances(x, weight, largest, <float> log_total, a.C)
+                loss += smoothing / a.C * sum_distances(x, weight, top, <float> log_total, a.C)
             a.loss[row] = <float> loss
             losses += loss
             weights += target_weight
@@ -239,35 +217,33 @@ cdef struct CrossEntropyBackward:
 
 
 cdef void cross_entropy_backward(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
-    """Softmax from the kept log-sum-exp, times a factor; then what the target and the smoothing take off."""
+    """Softmax from the kept log-sum-exp, times a factor, less the smoothing; then what the target takes off."""
     cdef const CrossEntropyBackward *a = <const CrossEntropyBackward *> args
-    cdef const float *x
-    cdef const float *weight = a.weight if a.CW else NULL
+    cdef float tile[ROW]
+    cdef bint around = a.C <= ROW and streams(a.dx, a.M * a.C, a.C)
     cdef float *dx
-    cdef double scale, hard, smooth, total_weight = sum_line(weight, a.C) if weight != NULL else a.C
-    cdef float lse, factor, spread
-    cdef int64_t row, t, c
-    for row in range(begin * a.ROWS, min(end * a.ROWS, a.M)):
-        x, dx = a.x + row * a.C, a.dx + row * a.C
-        t = a.target[row]
+    cdef double scale, hard, smooth, total_weight = sum_row(a.weight, a.C) if a.CW else a.C
+    cdef inputs_t row, whole
+    cdef int64_t m, t
+    row.b, whole.a = a.weight, tile
+    for m in range(begin * a.ROWS, min(end * a.ROWS, a.M)):
+        t = a.target[m]
         if t == a.ignore_index:
-            for c in range(a.C):
-                dx[c] = 0
+            memset(a.dx + m * a.C, 0, a.C * sizeof(float))
             continue
-        scale = (a.dy[row] if a.DY == a.M else a.dy[0]) / a.normaliser[0]
-        hard = scale * (1 - a.label_smoothing) * (weight[t] if weight != NULL else 1)
+        scale = (a.dy[m] if a.DY == a.M else a.dy[0]) / a.normaliser[0]
+        hard = scale * (1 - a.label_smoothing) * (a.weight[t] if a.CW else 1)
         smooth = scale * a.label_smoothing / a.C
-        factor, spread, lse = <float> (hard + smooth * total_weight), <float> smooth, a.lse[row]
-        for c in range(a.C):
-            dx[c] = factor * exp_float(x[c] - lse)
-        if a.label_smoothing != 0:
-            if weight != NULL:
-                for c in range(a.C):
-                    dx[c] -= spread * weight[c]
-            else:
-                for c in range(a.C):
-                    dx[c] -= spread
+        row.a, row.p = a.x + m * a.C, a.lse[m]
+        row.q, row.r = <float> (hard + smooth * total_weight), <float> smooth
+        dx = &tile[0] if around else a.dx + m * a.C
+        if a.CW and a.label_smoothing != 0:
+            map_elements(smoothed_by_weight, 2, row, dx, 0, a.C)
+        else:
+            map_elements(smoothed, 1, row, dx, 0, a.C)
         dx[t] = <float> (dx[t] - hard)
+        if around:
+            map_elements(same, 1, whole, a.dx + m * a.C, 1, a.C)
 
 
 cdef struct NllLossForward:
@@ -328,11 +304,10 @@ cdef void nll_loss_backward(const int64_t *args, int64_t begin, int64_t end) noe
     cdef const NllLossBackward *a = <const NllLossBackward *> args
     cdef float *dx
     cdef double scale
-    cdef int64_t row, t, c
+    cdef int64_t row, t
     for row in range(begin * a.ROWS, min(end * a.ROWS, a.M)):
         dx = a.dx + row * a.C
-        for c in range(a.C):
-            dx[c] = 0
+        memset(dx, 0, a.C * sizeof(float))
         t = a.target[row]
         if t != a.ignore_index:
             scale = (a.dy[row] if a.DY == a.M else a.dy[0]) / a.normaliser[0]

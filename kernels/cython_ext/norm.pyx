@@ -1,18 +1,15 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Batch normalisation over the M rows of (M, C). Task i handles rows [i * ROWS, (i + 1) * ROWS).
+"""Batch normalisation over the M rows of (M, C). Task i handles rows [i * ROWS, (i + 1) * ROWS); see columns.h.
 
-What a channel needs stands on the stack, for CHANNELS channels at a time, and innermost loops run over channels. Sums
-are float32 over at most RUN rows, then double.
+The last pass takes the blocks of rows from the last one on, of which most is still in a cache.
 """
 from libc.math cimport sqrt
 from libc.stdint cimport int64_t
+from libc.string cimport memset
 
 from .split_norm import ADDRESSES as PIECES
 
-cdef enum:
-    CHANNELS = 128
-    RUN = 128
-    SAMPLE = 16  # rows whose mean is the first shift
+include "columns.pxi"
 
 
 cdef struct BatchNormForward:
@@ -30,39 +27,6 @@ cdef struct BatchNormForward:
     double eps
 
 
-cdef inline void sum_rows(const float *x, int64_t rows, int64_t C, int64_t count, float *total) noexcept nogil:
-    cdef int64_t row, c
-    for c in range(count):
-        total[c] = 0
-    for row in range(rows):
-        for c in range(count):
-            total[c] += x[row * C + c]
-
-
-cdef inline void sum_deviations(
-    const float *x, const float *shift, int64_t rows, int64_t C, int64_t count, float *total, float *squares
-) noexcept nogil:
-    """Sums of x - shift and of its square; two rows at a time, for the sums are loaded and stored between them."""
-    cdef const float *line
-    cdef int64_t row = 0, c
-    cdef float first, second
-    for c in range(count):
-        total[c] = 0
-        squares[c] = 0
-    while row + 2 <= rows:
-        line = x + row * C
-        for c in range(count):
-            first, second = line[c] - shift[c], line[C + c] - shift[c]
-            total[c] += first + second
-            squares[c] += first * first + second * second
-        row += 2
-    if row < rows:
-        for c in range(count):
-            first = x[row * C + c] - shift[c]
-            total[c] += first
-            squares[c] += first * first
-
-
 cdef inline void add_moments(double seen, double rows, const double *more_mean, const double *more_m2, int64_t count,
                              double *mean, double *m2) noexcept nogil:
     """Join the moments of `rows` further rows to those of `seen` rows (Chan, Golub and LeVeque 1979)."""
@@ -74,50 +38,57 @@ cdef inline void add_moments(double seen, double rows, const double *more_mean, 
         m2[c] += more_m2[c] + delta * delta * (seen * share)
 
 
-cdef inline void block_moments(
-    const float *x, int64_t rows, int64_t C, int64_t count, double *mean, double *m2
-) noexcept nogil:
-    """Mean and sum of squared deviations of `rows` rows.
+cdef inline void chunk_moments(const float *x, int64_t rows, int64_t C, int64_t columns, double *mean,
+                               double *m2) noexcept nogil:
+    """Mean and sum of squared deviations of rows that the first cache holds.
 
-    Sums are of deviations from a shift, the mean of the rows so far, or of the first SAMPLE ones. A mean of SAMPLE out
-    of RUN rows is within sqrt(RUN / SAMPLE) standard deviations of the run's, so little cancels.
+    Deviations are taken from the mean rounded to float32, and what that misses is put right in double.
     """
-    cdef float shift[CHANNELS]
-    cdef float total[CHANNELS]
-    cdef float squares[CHANNELS]
-    cdef double run_mean[CHANNELS]
-    cdef double run_m2[CHANNELS]
-    cdef int64_t first = 0, length, c
-    cdef float sample = <float> min(SAMPLE, rows)
-    sum_rows(x, min(SAMPLE, rows), C, count, shift)
-    for c in range(count):
-        shift[c] /= sample
-        mean[c] = 0
-        m2[c] = 0
-    while first < rows:
-        length = min(RUN, rows - first)
-        sum_deviations(x + first * C, shift, length, C, count, total, squares)
-        for c in range(count):
-            run_mean[c] = <double> total[c] / length
-            run_m2[c] = squares[c] - run_mean[c] * total[c]
-            run_mean[c] += shift[c]
-        add_moments(first, length, run_mean, run_m2, count, mean, m2)
-        for c in range(count):
-            shift[c] = <float> mean[c]
-        first += length
+    cdef column_sums_t sums
+    cdef float centre[WIDTH]
+    cdef double offset
+    cdef int64_t c
+    begin_sums(&sums, columns, C, NULL)
+    add_rows(SUMS, &sums, x, C, x, C, rows)
+    end_sums(&sums, mean, NULL)
+    for c in range(columns):
+        centre[c] = <float> (mean[c] / rows)
+    begin_sums(&sums, columns, C, centre)
+    add_rows(SQUARES, &sums, x, C, x, C, rows)
+    end_sums(&sums, mean, m2)
+    for c in range(columns):
+        offset = mean[c] / rows
+        m2[c] -= offset * mean[c]
+        mean[c] = centre[c] + offset
+
+
+cdef inline void block_moments(const float *x, int64_t rows, int64_t C, int64_t columns, double *mean,
+                               double *m2) noexcept nogil:
+    """Mean and sum of squared deviations of `rows` rows, chunk by chunk."""
+    cdef double more_mean[WIDTH]
+    cdef double more_m2[WIDTH]
+    cdef int64_t step = CHUNK // columns, row = 0, here
+    memset(mean, 0, columns * sizeof(double))
+    memset(m2, 0, columns * sizeof(double))
+    while row < rows:
+        here = min(step, rows - row)
+        chunk_moments(x + row * C, here, C, columns, more_mean, more_m2)
+        add_moments(row, here, more_mean, more_m2, columns, mean, m2)
+        row += here
 
 
 cdef void batch_norm_forward_statistics(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """Mean and sum of squared deviations of the task's rows, into `partial`."""
     cdef const BatchNormForward *a = <const BatchNormForward *> args
     cdef double *partial
-    cdef int64_t task, group, c
+    cdef int64_t task, c
     for task in range(begin, end):
-        partial = a.partial + task * 2 * a.C
-        for group in range((a.C + CHANNELS - 1) // CHANNELS):
-            c = group * CHANNELS
-            block_moments(a.x + task * a.ROWS * a.C + c, min(a.ROWS, a.M - task * a.ROWS), a.C,
-                          min(CHANNELS, a.C - c), partial + c, partial + a.C + c)
+        c = 0
+        while c < a.C:
+            partial = a.partial + task * 2 * a.C + c
+            block_moments(a.x + task * a.ROWS * a.C + c, min(a.ROWS, a.M - task * a.ROWS), a.C, min(WIDTH, a.C - c),
+                          partial, partial + a.C)
+            c += WIDTH
 
 
 cdef inline void finish_statistics(
@@ -139,14 +110,14 @@ cdef inline void finish_statistics(
 cdef void batch_norm_forward_combine(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """One task: parts in order, then invstd and the running statistics."""
     cdef const BatchNormForward *a = <const BatchNormForward *> args
-    cdef double mean[CHANNELS]
-    cdef double m2[CHANNELS]
+    cdef double mean[WIDTH]
+    cdef double m2[WIDTH]
     cdef const double *partial
     cdef int64_t task, group, part, count, first, c
     for task in range(begin, end):
-        for group in range((a.C + CHANNELS - 1) // CHANNELS):
-            first = group * CHANNELS
-            count = min(CHANNELS, a.C - first)
+        for group in range((a.C + WIDTH - 1) // WIDTH):
+            first = group * WIDTH
+            count = min(WIDTH, a.C - first)
             for c in range(count):
                 mean[c] = 0
                 m2[c] = 0
@@ -156,31 +127,28 @@ cdef void batch_norm_forward_combine(const int64_t *args, int64_t begin, int64_t
             finish_statistics(a, first, count, mean, m2)
 
 
-cdef inline void normalise(
-    const float *x, const float *mean, const float *scale, const float *shift, int64_t rows, int64_t C, int64_t count,
-    float *y
-) noexcept nogil:
-    """y = (x - mean) * scale + shift; x * scale + (shift - mean * scale) would cancel where means are large."""
-    cdef int64_t row, c
-    for row in range(rows):
-        for c in range(count):
-            y[row * C + c] = (x[row * C + c] - mean[c]) * scale[c] + shift[c]
+cdef inline float normalised(const inputs_t *of, int64_t i) noexcept nogil:
+    """(x - mean) * scale + shift; x * scale + (shift - mean * scale) would cancel where means are large."""
+    return (of.a[i] - of.by[0][i]) * of.by[1][i] + of.by[2][i]
 
 
 cdef void batch_norm_forward(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """One difference, multiplication and sum an element."""
     cdef const BatchNormForward *a = <const BatchNormForward *> args
-    cdef float scale[CHANNELS]
-    cdef float shift[CHANNELS]
-    cdef int64_t first_row = begin * a.ROWS, rows = min(end * a.ROWS, a.M) - first_row, group, count, first, c
-    for group in range((a.C + CHANNELS - 1) // CHANNELS):
-        first = group * CHANNELS
-        count = min(CHANNELS, a.C - first)
-        for c in range(count):
-            scale[c] = a.invstd[first + c] * a.w[first + c] if a.CW else a.invstd[first + c]
-            shift[c] = a.b[first + c] if a.CB else 0
-        normalise(a.x + first_row * a.C + first, a.mean + first, scale, shift, rows, a.C, count,
-                  a.y + first_row * a.C + first)
+    cdef int64_t start = (a.PARTS - end) * a.ROWS, rows = min((a.PARTS - begin) * a.ROWS, a.M) - start
+    cdef int64_t c = 0, columns, i
+    cdef bint around = streams(a.y, a.M * a.C, a.C)
+    cdef numbers_t numbers
+    cdef inputs_t inputs
+    while c < a.C:
+        columns = min(WIDTH, a.C - c)
+        for i in range(columns):
+            numbers[0][i] = a.mean[c + i]
+            numbers[1][i] = a.invstd[c + i] * a.w[c + i] if a.CW else a.invstd[c + i]
+            numbers[2][i] = a.b[c + i] if a.CB else 0
+        inputs.a = a.x + start * a.C + c
+        map_rows(normalised, 1, 3, inputs, a.C, numbers, a.y + start * a.C + c, a.C, around, rows, columns)
+        c += WIDTH
 
 
 cdef struct BatchNormInference:
@@ -195,19 +163,21 @@ cdef struct BatchNormInference:
 
 
 cdef void batch_norm_inference(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
-    """One difference, multiplication and sum an element."""
+    """As in training, with the running statistics."""
     cdef const BatchNormInference *a = <const BatchNormInference *> args
-    cdef float scale[CHANNELS]
-    cdef float shift[CHANNELS]
-    cdef int64_t first_row = begin * a.ROWS, rows = min(end * a.ROWS, a.M) - first_row, group, count, first, c
-    for group in range((a.C + CHANNELS - 1) // CHANNELS):
-        first = group * CHANNELS
-        count = min(CHANNELS, a.C - first)
-        for c in range(count):
-            scale[c] = <float> ((a.w[first + c] if a.CW else 1) / sqrt(a.running_var[first + c] + a.eps))
-            shift[c] = a.b[first + c] if a.CB else 0
-        normalise(a.x + first_row * a.C + first, a.running_mean + first, scale, shift, rows, a.C, count,
-                  a.y + first_row * a.C + first)
+    cdef int64_t start = begin * a.ROWS, rows = min(end * a.ROWS, a.M) - start, c = 0, columns, i
+    cdef bint around = streams(a.y, a.M * a.C, a.C)
+    cdef numbers_t numbers
+    cdef inputs_t inputs
+    while c < a.C:
+        columns = min(WIDTH, a.C - c)
+        for i in range(columns):
+            numbers[0][i] = a.running_mean[c + i]
+            numbers[1][i] = <float> ((a.w[c + i] if a.CW else 1) / sqrt(a.running_var[c + i] + a.eps))
+            numbers[2][i] = a.b[c + i] if a.CB else 0
+        inputs.a = a.x + start * a.C + c
+        map_rows(normalised, 1, 3, inputs, a.C, numbers, a.y + start * a.C + c, a.C, around, rows, columns)
+        c += WIDTH
 
 
 cdef struct BatchNormBackward:
@@ -223,47 +193,27 @@ cdef struct BatchNormBackward:
     int64_t M, C, CW, PARTS, ROWS
 
 
-cdef inline void sum_gradients(
-    const float *dy, const float *x, const float *mean, int64_t rows, int64_t C, int64_t count,
-    double *sum_dy, double *sum_dy_deviation
-) noexcept nogil:
-    """Sums of dy and of dy * (x - mean) over `rows` rows, in runs of RUN."""
-    cdef float total[CHANNELS]
-    cdef float products[CHANNELS]
-    cdef const float *dy_line
-    cdef const float *x_line
-    cdef int64_t first = 0, stop, row, c
-    for c in range(count):
-        sum_dy[c] = 0
-        sum_dy_deviation[c] = 0
-    while first < rows:
-        for c in range(count):
-            total[c] = 0
-            products[c] = 0
-        stop = min(first + RUN, rows)
-        for row in range(first, stop):
-            dy_line, x_line = dy + row * C, x + row * C
-            for c in range(count):
-                total[c] += dy_line[c]
-                products[c] += dy_line[c] * (x_line[c] - mean[c])
-        first = stop
-        for c in range(count):
-            sum_dy[c] += total[c]
-            sum_dy_deviation[c] += products[c]
+cdef inline void sum_gradients(const float *dy, const float *x, const float *mean, int64_t rows, int64_t C,
+                               int64_t columns, double *sum_dy, double *sum_dy_deviation) noexcept nogil:
+    """Sums of dy and of dy * (x - mean) over `rows` rows."""
+    cdef column_sums_t sums
+    begin_sums(&sums, columns, C, mean)
+    add_rows(PRODUCTS, &sums, dy, C, x, C, rows)
+    end_sums(&sums, sum_dy, sum_dy_deviation)
 
 
 cdef void batch_norm_backward_sums(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """Sums of dy and of dy * (x - mean) over the task's rows, into `partial`."""
     cdef const BatchNormBackward *a = <const BatchNormBackward *> args
     cdef double *partial
-    cdef int64_t task, group, c, start
+    cdef int64_t task, c, start
     for task in range(begin, end):
-        partial = a.partial + task * 2 * a.C
-        start = task * a.ROWS * a.C
-        for group in range((a.C + CHANNELS - 1) // CHANNELS):
-            c = group * CHANNELS
-            sum_gradients(a.dy + start + c, a.x + start + c, a.mean + c, min(a.ROWS, a.M - task * a.ROWS), a.C,
-                          min(CHANNELS, a.C - c), partial + c, partial + a.C + c)
+        c = 0
+        while c < a.C:
+            partial, start = a.partial + task * 2 * a.C + c, task * a.ROWS * a.C + c
+            sum_gradients(a.dy + start, a.x + start, a.mean + c, min(a.ROWS, a.M - task * a.ROWS), a.C,
+                          min(WIDTH, a.C - c), partial, partial + a.C)
+            c += WIDTH
 
 
 cdef inline void add_parts(
@@ -284,46 +234,42 @@ cdef inline void add_parts(
 cdef void batch_norm_backward_combine(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """One task: parts in order; the deviations become normalised here."""
     cdef const BatchNormBackward *a = <const BatchNormBackward *> args
-    cdef double sum_dy[CHANNELS]
-    cdef double sum_dy_deviation[CHANNELS]
+    cdef double sum_dy[WIDTH]
+    cdef double sum_dy_deviation[WIDTH]
     cdef int64_t task, group, first, count, c
     for task in range(begin, end):
-        for group in range((a.C + CHANNELS - 1) // CHANNELS):
-            first = group * CHANNELS
-            count = min(CHANNELS, a.C - first)
+        for group in range((a.C + WIDTH - 1) // WIDTH):
+            first = group * WIDTH
+            count = min(WIDTH, a.C - first)
             add_parts(a.partial + first, a.PARTS, a.C, count, sum_dy, sum_dy_deviation)
             for c in range(count):
                 a.db[first + c] = <float> sum_dy[c]
                 a.dw[first + c] = <float> (sum_dy_deviation[c] * a.invstd[first + c])
 
 
-cdef inline void project(
-    const float *dy, const float *x, const float *mean, const float *scale, const float *offset, const float *slope,
-    int64_t rows, int64_t C, int64_t count, float *dx
-) noexcept nogil:
-    """dx = scale * (dy - offset - (x - mean) * slope)"""
-    cdef int64_t row, c
-    for row in range(rows):
-        for c in range(count):
-            dx[row * C + c] = scale[c] * (dy[row * C + c] - offset[c] - (x[row * C + c] - mean[c]) * slope[c])
+cdef inline float projected(const inputs_t *of, int64_t i) noexcept nogil:
+    """scale * (dy - offset - (x - mean) * slope)"""
+    return of.by[1][i] * (of.a[i] - of.by[2][i] - (of.b[i] - of.by[0][i]) * of.by[3][i])
 
 
 cdef void batch_norm_backward(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """Takes off dy its mean and its part along the normalised x."""
     cdef const BatchNormBackward *a = <const BatchNormBackward *> args
-    cdef float scale[CHANNELS]
-    cdef float offset[CHANNELS]
-    cdef float slope[CHANNELS]
-    cdef int64_t first_row = begin * a.ROWS, rows = min(end * a.ROWS, a.M) - first_row, group, count, first, c, start
-    for group in range((a.C + CHANNELS - 1) // CHANNELS):
-        first = group * CHANNELS
-        count = min(CHANNELS, a.C - first)
-        start = first_row * a.C + first
-        for c in range(count):
-            scale[c] = a.invstd[first + c] * a.w[first + c] if a.CW else a.invstd[first + c]
-            offset[c] = <float> (<double> a.db[first + c] / a.M)
-            slope[c] = <float> (<double> a.dw[first + c] / a.M * a.invstd[first + c])
-        project(a.dy + start, a.x + start, a.mean + first, scale, offset, slope, rows, a.C, count, a.dx + start)
+    cdef int64_t start = (a.PARTS - end) * a.ROWS, rows = min((a.PARTS - begin) * a.ROWS, a.M) - start
+    cdef int64_t c = 0, columns, first, i
+    cdef bint around = streams(a.dx, a.M * a.C, a.C)
+    cdef numbers_t numbers
+    cdef inputs_t inputs
+    while c < a.C:
+        columns, first = min(WIDTH, a.C - c), start * a.C + c
+        for i in range(columns):
+            numbers[0][i] = a.mean[c + i]
+            numbers[1][i] = a.invstd[c + i] * a.w[c + i] if a.CW else a.invstd[c + i]
+            numbers[2][i] = <float> (<double> a.db[c + i] / a.M)
+            numbers[3][i] = <float> (<double> a.dw[c + i] / a.M * a.invstd[c + i])
+        inputs.a, inputs.b = a.dy + first, a.x + first
+        map_rows(projected, 2, 4, inputs, a.C, numbers, a.dx + first, a.C, around, rows, columns)
+        c += WIDTH
 
 
 cdef struct BatchNormInferenceBackward:
@@ -340,46 +286,41 @@ cdef struct BatchNormInferenceBackward:
     double eps
 
 
-cdef inline void multiply_rows(
-    const float *dy, const float *scale, int64_t rows, int64_t C, int64_t count, float *dx
-) noexcept nogil:
-    cdef int64_t row, c
-    for row in range(rows):
-        for c in range(count):
-            dx[row * C + c] = dy[row * C + c] * scale[c]
+cdef inline float scaled(const inputs_t *of, int64_t i) noexcept nogil:
+    return of.a[i] * of.by[0][i]
 
 
 cdef void batch_norm_inference_backward(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """dx, and the sums of dy and of dy * (x - mean) over the task's rows into `partial`."""
     cdef const BatchNormInferenceBackward *a = <const BatchNormInferenceBackward *> args
+    cdef bint around = streams(a.dx, a.M * a.C, a.C)
     cdef double *partial
-    cdef float scale[CHANNELS]
-    cdef int64_t task, group, first, count, rows, c, start
+    cdef numbers_t numbers
+    cdef inputs_t inputs
+    cdef int64_t task, c, columns, rows, first, i
     for task in range(begin, end):
-        partial = a.partial + task * 2 * a.C
-        rows = min(a.ROWS, a.M - task * a.ROWS)
-        for group in range((a.C + CHANNELS - 1) // CHANNELS):
-            first = group * CHANNELS
-            count = min(CHANNELS, a.C - first)
-            start = task * a.ROWS * a.C + first
-            for c in range(count):
-                scale[c] = <float> ((a.w[first + c] if a.CW else 1) / sqrt(a.running_var[first + c] + a.eps))
+        rows, c = min(a.ROWS, a.M - task * a.ROWS), 0
+        while c < a.C:
+            columns, first, partial = min(WIDTH, a.C - c), task * a.ROWS * a.C + c, a.partial + task * 2 * a.C + c
+            for i in range(columns):
+                numbers[0][i] = <float> ((a.w[c + i] if a.CW else 1) / sqrt(a.running_var[c + i] + a.eps))
             # The sums read dy before dx, which may be the same memory, replaces it.
-            sum_gradients(a.dy + start, a.x + start, a.running_mean + first, rows, a.C, count, partial + first,
-                          partial + a.C + first)
-            multiply_rows(a.dy + start, scale, rows, a.C, count, a.dx + start)
+            sum_gradients(a.dy + first, a.x + first, a.running_mean + c, rows, a.C, columns, partial, partial + a.C)
+            inputs.a = a.dy + first
+            map_rows(scaled, 1, 1, inputs, a.C, numbers, a.dx + first, a.C, around, rows, columns)
+            c += WIDTH
 
 
 cdef void batch_norm_inference_backward_combine(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """One task: parts in order; the deviations become normalised here."""
     cdef const BatchNormInferenceBackward *a = <const BatchNormInferenceBackward *> args
-    cdef double sum_dy[CHANNELS]
-    cdef double sum_dy_deviation[CHANNELS]
+    cdef double sum_dy[WIDTH]
+    cdef double sum_dy_deviation[WIDTH]
     cdef int64_t task, group, first, count, c
     for task in range(begin, end):
-        for group in range((a.C + CHANNELS - 1) // CHANNELS):
-            first = group * CHANNELS
-            count = min(CHANNELS, a.C - first)
+        for group in range((a.C + WIDTH - 1) // WIDTH):
+            first = group * WIDTH
+            count = min(WIDTH, a.C - first)
             add_parts(a.partial + first, a.PARTS, a.C, count, sum_dy, sum_dy_deviation)
             for c in range(count):
                 a.db[first + c] = <float> sum_dy[c]

@@ -1,18 +1,16 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Max pooling, plain and fused; averages stand in a file of their own. Innermost loops run over a pixel's channels.
+"""Max pooling, plain and fused; averages stand in a file of their own. See pooling.h for windows and pixels.
 
-Forward, a task is one row (n, oh) of y, and running maxima of up to CHANNELS channels stand on the stack. Backward, a
-task is one row (n, h) of dx, or several: it adds up what every window that meets the row gives to it, window by window,
-so that no two tasks write the same place.
+Forward, a task is one row (n, oh) of y. Backward, a task is one row (n, h) of dx, or several: every pixel is written
+once, with what the windows that meet it give to it.
 """
 from libc.math cimport INFINITY
-from libc.stdint cimport int32_t, int64_t, uint8_t
-from libc.string cimport memcpy, memset
+from libc.stdint cimport int64_t, uint8_t
+from libc.string cimport memset
 
 from .avg_pool import ADDRESSES as AVERAGES
 
-cdef enum:
-    CHANNELS = 256
+include "columns.pxi"
 
 cdef extern from "window.h" nogil:
     int64_t first_tap(int64_t start, int64_t dilation) noexcept
@@ -20,8 +18,33 @@ cdef extern from "window.h" nogil:
 
 cdef extern from "fusion.h" nogil:
     enum: RELU, RELU6
-    void load_pixel(float *pixel, int64_t channels, bint scaled, const float *scale, const float *shift,
-                    int64_t activation) noexcept
+
+cdef extern from "pooling.h" nogil:
+    ctypedef struct window_t:
+        int64_t rows, columns, row_step, step, tap, row_taps, ahead, channels
+        bint around
+    ctypedef struct activated_t:
+        bint scaled
+        const float *scale
+        const float *shift
+        float low, high
+    ctypedef struct meeting_t:
+        int64_t tap, window, count
+    ctypedef struct winners_t:
+        const float *dy
+        const uint8_t *argmax
+        const float *y
+        float top
+        int64_t row, row_taps, ahead, channels
+        bint around
+    void window_maximum(int activated, const float *x, const window_t *window, const activated_t *load_as, float *y,
+                        uint8_t *argmax) noexcept
+    meeting_t meeting(int64_t index, int64_t phase, int64_t stride, int64_t dilation, int64_t taps,
+                      int64_t windows) noexcept
+    void gather_pixel(int masked, const winners_t *winners, const meeting_t *down, const meeting_t *across,
+                      float *dx) noexcept
+    void give_pixels(int masked, const winners_t *winners, int64_t window, int64_t tap, int64_t columns,
+                     float *dx) noexcept
 
 
 cdef struct MaxPool2dForward:
@@ -35,73 +58,34 @@ cdef struct MaxPool2dForward:
     int64_t dilation[2]
     int64_t ceil_mode
 
-cdef struct Activated:
-    # What becomes of pixels before they are compared.
-    bint scaled
-    const float *scale
-    const float *shift
-    int64_t activation
-
-
-cdef inline void raise_maximum(const float *x, int32_t tap, int64_t count, float *best, int32_t *where) noexcept nogil:
-    """Let one pixel compete. Tap numbers are 32 bits wide here, as wide as the comparison's outcome."""
-    cdef int64_t c
-    cdef bint larger
-    for c in range(count):
-        larger = (x[c] > best[c]) | (x[c] != x[c])
-        best[c] = x[c] if larger else best[c]
-        where[c] = tap if larger else where[c]
-
-
-cdef inline void max_window(
-    const MaxPool2dForward *a, const Activated *load, const float *image, int64_t h, int64_t w, int64_t first,
-    int64_t count, float *y, uint8_t *argmax
-) noexcept nogil:
-    """`count` channels from `first` on of one window, whose tap (0, 0) is at row `h` and column `w` of `image`."""
-    cdef float best[CHANNELS]
-    cdef float pixel[CHANNELS]
-    cdef int32_t where[CHANNELS]
-    cdef const float *x
-    cdef int64_t first_r = first_tap(h, a.dilation[0]), end_r = end_tap(h, a.dilation[0], a.R, a.H)
-    cdef int64_t first_s = first_tap(w, a.dilation[1]), end_s = end_tap(w, a.dilation[1], a.S, a.W)
-    cdef int64_t r, s, c
-    for c in range(count):
-        best[c] = -INFINITY
-        where[c] = <int32_t> (first_r * a.S + first_s)  # stays where all is -inf
-    for r in range(first_r, end_r):
-        for s in range(first_s, end_s):
-            x = image + ((h + r * a.dilation[0]) * a.W + w + s * a.dilation[1]) * a.C + first
-            if load != NULL:
-                memcpy(pixel, x, count * sizeof(float))
-                load_pixel(pixel, count, load.scaled, load.scale + first, load.shift + first, load.activation)
-                x = pixel
-            raise_maximum(x, <int32_t> (r * a.S + s), count, best, where)
-    for c in range(count):
-        y[first + c] = best[c]
-        argmax[first + c] = <uint8_t> where[c]
-
 
 cdef inline void max_rows(
-    const MaxPool2dForward *a, const Activated *load, int64_t begin, int64_t end
+    const MaxPool2dForward *a, int activated, const activated_t *load_as, int64_t begin, int64_t end
 ) noexcept nogil:
-    """Rows [begin, end) of the N * OH rows of y; `load` may be NULL."""
-    cdef const float *image
-    cdef int64_t row, ow, h, w, c, y
+    """Rows [begin, end) of the N * OH rows of y; whether pixels are `activated` is a constant."""
+    cdef const float *line
+    cdef window_t window
+    cdef int64_t row, ow, h, w, r, s, place
+    window.row_step, window.step, window.row_taps = a.dilation[0] * a.W * a.C, a.dilation[1] * a.C, a.S
+    window.ahead, window.channels = a.stride[0] * a.W * a.C, a.C
+    window.around = streams(a.y, a.N * a.OH * a.OW * a.C, a.C)
     for row in range(begin, end):
-        image = a.x + row // a.OH * a.H * a.W * a.C
         h = row % a.OH * a.stride[0] - a.padding[0]
+        r = first_tap(h, a.dilation[0])
+        window.rows = end_tap(h, a.dilation[0], a.R, a.H) - r
+        line = a.x + (row // a.OH * a.H + h + r * a.dilation[0]) * a.W * a.C
         for ow in range(a.OW):
             w = ow * a.stride[1] - a.padding[1]
-            y = (row * a.OW + ow) * a.C
-            c = 0
-            while c < a.C:
-                max_window(a, load, image, h, w, c, min(CHANNELS, a.C - c), a.y + y, a.argmax + y)
-                c += CHANNELS
+            s = first_tap(w, a.dilation[1])
+            window.columns, window.tap = end_tap(w, a.dilation[1], a.S, a.W) - s, r * a.S + s
+            place = (row * a.OW + ow) * a.C
+            window_maximum(activated, line + (w + s * a.dilation[1]) * a.C, &window, load_as, a.y + place,
+                           a.argmax + place)
 
 
 cdef void max_pool2d_forward(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """Compare and select, tap by tap."""
-    max_rows(<const MaxPool2dForward *> args, NULL, begin, end)
+    max_rows(<const MaxPool2dForward *> args, 0, NULL, begin, end)
 
 
 cdef struct FusedMaxPool2dForward:
@@ -123,15 +107,17 @@ cdef void fused_max_pool2d_forward(const int64_t *args, int64_t begin, int64_t e
     """Every pixel is activated as often as a window meets it."""
     cdef const FusedMaxPool2dForward *a = <const FusedMaxPool2dForward *> args
     cdef MaxPool2dForward plain
-    cdef Activated load
+    cdef activated_t load_as
     cdef int axis
     plain.x, plain.y, plain.argmax = a.x, a.y, a.argmax
-    plain.H, plain.W, plain.C, plain.OH, plain.OW, plain.R, plain.S = a.H, a.W, a.C, a.OH, a.OW, a.R, a.S
+    plain.N, plain.H, plain.W, plain.C, plain.OH, plain.OW, plain.R, plain.S = a.N, a.H, a.W, a.C, a.OH, a.OW, a.R, a.S
     for axis in range(2):
         plain.stride[axis], plain.padding[axis] = a.stride[axis], a.padding[axis]
         plain.dilation[axis] = a.dilation[axis]
-    load.scaled, load.scale, load.shift, load.activation = a.P > 0, a.scale, a.shift, a.activation
-    max_rows(&plain, &load, begin, end)
+    load_as.scaled, load_as.scale, load_as.shift = a.P > 0, a.scale, a.shift
+    load_as.low = 0 if a.activation == RELU or a.activation == RELU6 else -INFINITY
+    load_as.high = 6 if a.activation == RELU6 else INFINITY
+    max_rows(&plain, 1, &load_as, begin, end)
 
 
 cdef struct MaxPool2dBackward:
@@ -146,57 +132,38 @@ cdef struct MaxPool2dBackward:
     int64_t dilation[2]
 
 
-cdef inline void add_where(
-    const float *dy, const uint8_t *argmax, int32_t tap, int64_t count, float *dx
-) noexcept nogil:
-    cdef int64_t c
-    cdef float gradient
-    for c in range(count):
-        gradient = dy[c]
-        dx[c] += gradient if <int32_t> argmax[c] == tap else <float> 0
-
-
-cdef inline void add_where_active(
-    const float *dy, const uint8_t *argmax, int32_t tap, const float *y, float top, int64_t count, float *dx
-) noexcept nogil:
-    """As `add_where`, where y lies above 0 and is not `top`, the most that it can be."""
-    cdef int64_t c
-    cdef float gradient
-    for c in range(count):
-        gradient = dy[c]
-        dx[c] += gradient if (<int32_t> argmax[c] == tap) & (y[c] > 0) & (y[c] != top) else <float> 0
-
-
-cdef inline void gather_row(
-    const MaxPool2dBackward *a, const float *y, int64_t activation, int64_t row
-) noexcept nogil:
-    """One of the N * H rows of dx: a window gives its gradient where its argmax is the tap that meets the pixel."""
+cdef inline void gather_row(const MaxPool2dBackward *a, int masked, winners_t *winners, int64_t row) noexcept nogil:
+    """One of the N * H rows of dx; whether gradients are `masked` is a constant."""
+    cdef meeting_t down, across
     cdef float *line = a.dx + row * a.W * a.C
-    cdef float top = 6 if activation == RELU6 else -1
-    cdef int64_t r, s, oh, ow, w, place
-    memset(line, 0, a.W * a.C * sizeof(float))
-    for r in range(a.R):
-        oh = row % a.H + a.padding[0] - r * a.dilation[0]
-        if oh < 0 or oh % a.stride[0] != 0 or oh // a.stride[0] >= a.OH:
-            continue
-        oh = oh // a.stride[0]
-        for ow in range(a.OW):
-            w = ow * a.stride[1] - a.padding[1]
-            place = ((row // a.H * a.OH + oh) * a.OW + ow) * a.C
-            for s in range(first_tap(w, a.dilation[1]), end_tap(w, a.dilation[1], a.S, a.W)):
-                if activation == RELU or activation == RELU6:
-                    add_where_active(a.dy + place, a.argmax + place, <int32_t> (r * a.S + s), y + place, top, a.C,
-                                     line + (w + s * a.dilation[1]) * a.C)
-                else:
-                    add_where(a.dy + place, a.argmax + place, <int32_t> (r * a.S + s), a.C,
-                              line + (w + s * a.dilation[1]) * a.C)
+    cdef int64_t position = row % a.H + a.padding[0], covered = a.OW * a.S, ow, w
+    cdef int64_t index = a.padding[1] // a.stride[1], phase = a.padding[1] % a.stride[1]
+    down = meeting(position // a.stride[0], position % a.stride[0], a.stride[0], a.dilation[0], a.R, a.OH)
+    winners.dy, winners.argmax = a.dy + row // a.H * a.OH * a.OW * a.C, a.argmax + row // a.H * a.OH * a.OW * a.C
+    if down.count == 0:
+        memset(line, 0, a.W * a.C * sizeof(float))
+    elif down.count == 1 and a.stride[1] == a.S and a.dilation[1] == 1 and a.padding[1] == 0 and covered <= a.W:
+        for ow in range(a.OW):  # windows stand side by side
+            give_pixels(masked, winners, down.window * a.OW + ow, down.tap * a.S, a.S, line + ow * a.S * a.C)
+        memset(line + covered * a.C, 0, (a.W - covered) * a.C * sizeof(float))
+    else:
+        for w in range(a.W):
+            across = meeting(index, phase, a.stride[1], a.dilation[1], a.S, a.OW)
+            gather_pixel(masked, winners, &down, &across, line + w * a.C)
+            phase += 1
+            if phase == a.stride[1]:
+                phase, index = 0, index + 1
 
 
 cdef void max_pool2d_backward(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """A task is one row of dx."""
+    cdef const MaxPool2dBackward *a = <const MaxPool2dBackward *> args
+    cdef winners_t winners
     cdef int64_t row
+    winners.row, winners.row_taps, winners.ahead, winners.channels = a.OW, a.S, a.W * a.C, a.C
+    winners.around = streams(a.dx, a.N * a.H * a.W * a.C, a.C)
     for row in range(begin, end):
-        gather_row(<const MaxPool2dBackward *> args, NULL, 0, row)
+        gather_row(a, 0, &winners, row)
 
 
 cdef struct FusedMaxPool2dBackward:
@@ -217,37 +184,63 @@ cdef struct FusedMaxPool2dBackward:
     int64_t dilation[2]
 
 
-cdef inline void add_row(const FusedMaxPool2dBackward *a, int64_t row, double *sums) noexcept nogil:
-    """Add the sums of a row of dx, and of its products with x - centre if there is an x, in double."""
+cdef inline void add_pixels(const FusedMaxPool2dBackward *a, int64_t first, int64_t pixels,
+                            double *partial) noexcept nogil:
+    """Add the sums of pixels of dx, and of their products with x - centre if there is an x."""
+    cdef column_sums_t sums
+    cdef double of_dx[WIDTH]
+    cdef double products[WIDTH]
     cdef const float *dx
-    cdef const float *x
-    cdef int64_t w, c
-    for w in range(a.W):
-        dx = a.dx + (row * a.W + w) * a.C
-        for c in range(a.C):
-            sums[c] += dx[c]
+    cdef int64_t c = 0, columns, i
+    while c < a.C:
+        columns, dx = min(WIDTH, a.C - c), a.dx + first * a.C + c
+        begin_sums(&sums, columns, a.C, a.centre + c)
         if a.NX > 0:
-            x = a.x + (row * a.W + w) * a.C
-            for c in range(a.C):
-                sums[a.C + c] += dx[c] * (x[c] - a.centre[c])
+            add_rows(PRODUCTS, &sums, dx, a.C, a.x + first * a.C + c, a.C, pixels)
+        else:
+            add_rows(SUMS, &sums, dx, a.C, dx, a.C, pixels)
+        end_sums(&sums, of_dx, products)
+        for i in range(columns):
+            partial[c + i] += of_dx[i]
+            partial[a.C + c + i] += products[i]
+        c += WIDTH
+
+
+cdef inline void gather_rows(const FusedMaxPool2dBackward *a, const MaxPool2dBackward *plain, winners_t *winners,
+                             int64_t first, int64_t count) noexcept nogil:
+    cdef int64_t row
+    for row in range(first, first + count):
+        if a.activation == RELU or a.activation == RELU6:
+            winners.y = a.y + row // a.H * a.OH * a.OW * a.C
+            gather_row(plain, 1, winners, row)
+        else:
+            gather_row(plain, 0, winners, row)
 
 
 cdef void fused_max_pool2d_backward(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
-    """A task is ROWS rows of dx, each of which is added up while it is in cache."""
+    """A task is ROWS rows of dx, which are added up while they are in cache, several at a time."""
     cdef const FusedMaxPool2dBackward *a = <const FusedMaxPool2dBackward *> args
     cdef MaxPool2dBackward plain
-    cdef int64_t row
+    cdef winners_t winners
+    cdef int64_t step = max(1, CHUNK // max(1, a.W * a.C)), task, row, count
     cdef int axis
     plain.dy, plain.argmax, plain.dx = a.dy, a.argmax, a.dx
     plain.OH, plain.OW, plain.C, plain.H, plain.W, plain.R, plain.S = a.OH, a.OW, a.C, a.H, a.W, a.R, a.S
     for axis in range(2):
         plain.stride[axis], plain.padding[axis] = a.stride[axis], a.padding[axis]
         plain.dilation[axis] = a.dilation[axis]
+    winners.row, winners.row_taps, winners.ahead, winners.channels = a.OW, a.S, a.W * a.C, a.C
+    winners.around = a.E == 0 and streams(a.dx, a.N * a.H * a.W * a.C, a.C)
+    winners.top = 6 if a.activation == RELU6 else -1
     memset(a.partial + begin * 2 * a.E, 0, (end - begin) * 2 * a.E * sizeof(double))
-    for row in range(begin * a.ROWS, min(end * a.ROWS, a.N * a.H)):
-        gather_row(&plain, a.y, a.activation, row)
-        if a.E > 0:
-            add_row(a, row, a.partial + row // a.ROWS * 2 * a.E)
+    for task in range(begin, end):
+        row = task * a.ROWS
+        while row < min((task + 1) * a.ROWS, a.N * a.H):
+            count = min(step, (task + 1) * a.ROWS - row, a.N * a.H - row)
+            gather_rows(a, &plain, &winners, row, count)
+            if a.E > 0:
+                add_pixels(a, row * a.W, count * a.W, a.partial + task * 2 * a.E)
+            row += count
 
 
 cdef void fused_max_pool2d_backward_sums(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:

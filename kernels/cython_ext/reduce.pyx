@@ -1,16 +1,19 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Sums and means over the middle axis of (A, R, B), and of squares: float32 in runs of RUN terms, runs in double."""
+"""Sums and means over the middle axis of (A, R, B), and of squares.
+
+Columns are added up as columns.h says; where B is 1, the elements of a row are added side by side, see rows.h.
+"""
 from libc.stdint cimport int64_t
+from libc.string cimport memset
+
+include "columns.pxi"
 
 cdef int64_t BLOCK
 from ...blocking import BLOCK
 
-cdef enum:
-    RUN = 256
-    COLUMNS = 256  # of the inner axis, whose running sums stand on the stack
-
-cdef extern from "lanes.h" nogil:
-    float sum_floats(const float *x, int64_t count) noexcept
+cdef extern from "rows.h" nogil:
+    double sum_row(const float *a, int64_t count) noexcept
+    double sum_products(const float *a, const float *b, int64_t count) noexcept
 
 
 cdef struct SumForward:
@@ -20,43 +23,12 @@ cdef struct SumForward:
     int64_t A, R, B, PARTS, OUTER, ROWS
 
 
-cdef inline double sum_line(const float *x, int64_t count) noexcept nogil:
-    cdef double total = 0
-    cdef int64_t run
-    for run in range((count + RUN - 1) // RUN):
-        total += sum_floats(x + run * RUN, min(RUN, count - run * RUN))
-    return total
-
-
-cdef inline void sum_rows(const float *x, int64_t rows, int64_t step, int64_t count, double *total) noexcept nogil:
-    """The sum of `rows` rows that are `step` apart, `count` <= COLUMNS wide."""
-    cdef float line[COLUMNS]
-    cdef const float *row
-    cdef int64_t run, r, last, b
-    for b in range(count):
-        total[b] = 0
-    for run in range((rows + RUN - 1) // RUN):
-        for b in range(count):
-            line[b] = 0
-        r, last = run * RUN, min(rows, (run + 1) * RUN)
-        while r + 4 <= last:  # four rows at a time, for a store and a load of `line` between them cost more than a sum
-            row = x + r * step
-            for b in range(count):
-                line[b] += (row[b] + row[step + b]) + (row[2 * step + b] + row[3 * step + b])
-            r += 4
-        while r < last:
-            for b in range(count):
-                line[b] += x[r * step + b]
-            r += 1
-        for b in range(count):
-            total[b] += line[b]
-
-
 cdef inline void sum_parts(const SumForward *a, int64_t begin, int64_t end) noexcept nogil:
     """Task i sums part i % PARTS of the reduced axis, for block i // PARTS of the outer one, into `partial`."""
     cdef const float *x
     cdef double *partial
-    cdef int64_t task, part, outer, rows, group
+    cdef column_sums_t sums
+    cdef int64_t task, part, outer, rows, b
     for task in range(begin, end):
         part = task % a.PARTS
         rows = min(a.ROWS, a.R - part * a.ROWS)
@@ -64,20 +36,23 @@ cdef inline void sum_parts(const SumForward *a, int64_t begin, int64_t end) noex
             x = a.x + (outer * a.R + part * a.ROWS) * a.B
             partial = a.partial + (part * a.A + outer) * a.B
             if a.B == 1:
-                partial[0] = sum_line(x, rows)
+                partial[0] = sum_row(x, rows)
                 continue
-            for group in range((a.B + COLUMNS - 1) // COLUMNS):
-                sum_rows(x + group * COLUMNS, rows, a.B, min(COLUMNS, a.B - group * COLUMNS),
-                         partial + group * COLUMNS)
+            b = 0
+            while b < a.B:
+                begin_sums(&sums, min(WIDTH, a.B - b), a.B, NULL)
+                add_rows(SUMS, &sums, x + b, a.B, x + b, a.B, rows)
+                end_sums(&sums, partial + b, NULL)
+                b += WIDTH
 
 
 cdef inline void add_parts(const SumForward *a, double divisor, int64_t begin, int64_t end) noexcept nogil:
     """Task i adds the parts of outputs [i * BLOCK, (i + 1) * BLOCK), divides and rounds."""
-    cdef double total[COLUMNS]
+    cdef double total[WIDTH]
     cdef const double *partial
     cdef int64_t last = min(end * BLOCK, a.A * a.B), first = begin * BLOCK, part, count, i
     while first < last:
-        count = min(COLUMNS, last - first)
+        count = min(WIDTH, last - first)
         for i in range(count):
             total[i] = 0
         for part in range(a.PARTS):
@@ -86,7 +61,7 @@ cdef inline void add_parts(const SumForward *a, double divisor, int64_t begin, i
                 total[i] += partial[i]
         for i in range(count):
             a.y[first + i] = <float> (total[i] / divisor)
-        first += COLUMNS
+        first += WIDTH
 
 
 cdef void sum_forward(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
@@ -159,21 +134,11 @@ cdef struct SumSquares:
 cdef void sum_squares(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """Task i adds block i of BLOCK elements."""
     cdef const SumSquares *a = <const SumSquares *> args
-    cdef float squares[RUN]
     cdef const float *x
-    cdef double total
-    cdef int64_t task, start, last, count, i
+    cdef int64_t task
     for task in range(begin, end):
-        total = 0
-        start, last = task * BLOCK, min((task + 1) * BLOCK, a.SIZE)
-        while start < last:
-            x = a.x + start
-            count = min(RUN, last - start)
-            for i in range(count):
-                squares[i] = x[i] * x[i]
-            total += sum_floats(squares, count)
-            start += RUN
-        a.partial[task] = total
+        x = a.x + task * BLOCK
+        a.partial[task] = sum_products(x, x, min(BLOCK, a.SIZE - task * BLOCK))
 
 
 cdef void sum_squares_reduce(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:

@@ -30,24 +30,16 @@ typedef struct {
 INLINE int changes(const source_t *source) { return source->scale || source->activation || source->z; }
 INLINE int finishes(const finish_t *finish) { return finish->sums || finish->activation; }
 
-INLINE vec choose(ints which, vec yes, vec no) {
-#if LANES == 1
-    return which ? yes : no;
-#else
-    return (vec)((which & (ints)yes) | (~which & (ints)no));
-#endif
-}
-
 /* Comparisons fail for NaN, which stays. */
 INLINE vec activate(vec value, int64_t activation) {
-    if (activation) value = choose(value < (vec){0}, (vec){0}, value);
-    if (activation == RELU6) value = choose(value > splat(6.0f), splat(6.0f), value);
+    if (activation) value = where(value < (vec){0}, (vec){0}, value);
+    if (activation == RELU6) value = where(value > splat(6.0f), splat(6.0f), value);
     return value;
 }
 
 INLINE vec passing(vec gradient, vec before, int64_t activation) {
-    if (activation) gradient = choose(before > (vec){0}, gradient, (vec){0});
-    if (activation == RELU6) gradient = choose(before < splat(6.0f), gradient, (vec){0});
+    if (activation) gradient = where(before > (vec){0}, gradient, (vec){0});
+    if (activation == RELU6) gradient = where(before < splat(6.0f), gradient, (vec){0});
     return gradient;
 }
 

@@ -1,14 +1,13 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """Batch normalisation in pieces: sums over the rows of (M, C), and what a few numbers a channel make of them.
 
-Task i of the sums handles rows [i * ROWS, (i + 1) * ROWS); all else is one task. Everything is computed in double.
+Task i of the sums handles rows [i * ROWS, (i + 1) * ROWS), see columns.h; all else is one task, computed in double.
 """
 from libc.math cimport sqrt
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
-cdef extern from "fusion.h" nogil:
-    void finish_pixel(const float *y, int64_t channels, const float *centre, double *sums) noexcept
+include "columns.pxi"
 
 
 cdef struct ChannelSums:
@@ -22,13 +21,18 @@ cdef struct ChannelSums:
 cdef void channel_sums(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """The sums of the task's rows, into `partial`."""
     cdef const ChannelSums *a = <const ChannelSums *> args
+    cdef column_sums_t sums
+    cdef const float *x
     cdef double *partial
-    cdef int64_t task, row
+    cdef int64_t task, c
     for task in range(begin, end):
-        partial = a.partial + task * 2 * a.C
-        memset(partial, 0, 2 * a.C * sizeof(double))
-        for row in range(task * a.ROWS, min((task + 1) * a.ROWS, a.M)):
-            finish_pixel(a.x + row * a.C, a.C, a.centre, partial)
+        c = 0
+        while c < a.C:
+            x, partial = a.x + task * a.ROWS * a.C + c, a.partial + task * 2 * a.C + c
+            begin_sums(&sums, min(WIDTH, a.C - c), a.C, a.centre + c)
+            add_rows(SQUARES, &sums, x, a.C, x, a.C, min(a.ROWS, a.M - task * a.ROWS))
+            end_sums(&sums, partial, partial + a.C)
+            c += WIDTH
 
 
 cdef void channel_sums_combine(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:

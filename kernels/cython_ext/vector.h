@@ -13,6 +13,7 @@
 #define UNROLL _Pragma("GCC unroll 64")
 #define APART static __attribute__((noinline)) /* a function that has the registers for itself */
 #define LIKELY(condition) __builtin_expect(!!(condition), 1)
+#define ALIGNED __attribute__((aligned(64)))
 #if defined(__AVX512F__)
 #define LANES 16
 #elif defined(__AVX2__)
@@ -28,6 +29,7 @@ typedef float loose __attribute__((vector_size(4 * LANES), aligned(4), may_alias
 #define UNROLL
 #define APART static
 #define LIKELY(condition) (condition)
+#define ALIGNED
 #define LANES 1
 typedef float vec;
 typedef int32_t ints;
@@ -42,6 +44,41 @@ INLINE vec load(const float *p) { return *(const loose *)p; }
 INLINE void store(float *p, vec value) { *(loose *)p = value; }
 INLINE vec splat(float number) { return number - (vec){0}; } /* minus: 0 + -0 would lose the sign */
 INLINE int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* Lanes of a where a comparison of vectors holds, of b elsewhere. */
+INLINE vec where(ints holds, vec a, vec b) {
+#if LANES == 1
+    return holds ? a : b;
+#else
+    return (vec)((holds & (ints)a) | (~holds & (ints)b));
+#endif
+}
+
+/* a where it is greater, else b; b too where one of them is NaN. */
+INLINE vec greater(vec a, vec b) {
+#if LANES == 16
+    return (vec)_mm512_max_ps((__m512)a, (__m512)b);
+#elif LANES == 8
+    return (vec)_mm256_max_ps((__m256)a, (__m256)b);
+#elif defined(__SSE2__)
+    return (vec)_mm_max_ps((__m128)a, (__m128)b);
+#else
+    return where(a > b, a, b);
+#endif
+}
+
+/* a where it is less, else b; b too where one of them is NaN. */
+INLINE vec less(vec a, vec b) {
+#if LANES == 16
+    return (vec)_mm512_min_ps((__m512)a, (__m512)b);
+#elif LANES == 8
+    return (vec)_mm256_min_ps((__m256)a, (__m256)b);
+#elif defined(__SSE2__)
+    return (vec)_mm_min_ps((__m128)a, (__m128)b);
+#else
+    return where(a < b, a, b);
+#endif
+}
 
 /* The first lanes of a vector: a mask where there are masks, else their number. */
 #if LANES == 16
@@ -128,24 +165,12 @@ INLINE void stream(float *p, vec value) {
 /* Whether to write `size` numbers around the caches: they would not stay, half of a usual third cache, and rows of a
  * multiple of `multiple` are whole, aligned lines. On x86 such stores are not ordered among others; the executor's atomic
  * counters, by which other threads learn of a task's end, wait for them. */
-INLINE int streams(const float *p, int64_t size, int64_t multiple) {
+INLINE int streams(const void *p, int64_t size, int64_t multiple) {
     return size >= 1 << 22 && multiple % 16 == 0 && (uintptr_t)p % 64 == 0;
 }
 
 /* The larger ones of `value` and `low`, and the smaller ones of `value` and `high`. NaN stays NaN. */
-INLINE vec clamp(vec value, vec low, vec high) {
-#if LANES == 16
-    return (vec)_mm512_min_ps((__m512)high, _mm512_max_ps((__m512)low, (__m512)value));
-#elif LANES == 8
-    return (vec)_mm256_min_ps((__m256)high, _mm256_max_ps((__m256)low, (__m256)value));
-#elif LANES == 1
-    value = value < low ? low : value;
-    return value > high ? high : value;
-#else
-    ints below = value < low, above = value > high;
-    return (vec)(((ints)value & ~below & ~above) | ((ints)low & below) | ((ints)high & above));
-#endif
-}
+INLINE vec clamp(vec value, vec low, vec high) { return less(high, greater(low, value)); }
 
 /* `value` where a > low and not a >= high, else 0: a high NaN is no limit. */
 INLINE vec where_between(vec a, vec low, vec high, vec value) {
