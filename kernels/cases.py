@@ -115,6 +115,7 @@ CONVOLUTIONS: dict[str, _Window] = {
     "depthwise c15 dilation 2": _Window(1, (7, 6), 15, 15, (3, 3), (1, 1), (2, 2), (2, 2), groups=15),
     "depthwise c17 1x1 stride 3": _Window(1, (7, 7), 17, 17, (1, 1), (3, 3), groups=17),
     "depthwise c31 padding larger than needed": _Window(1, (3, 3), 31, 31, (3, 2), (2, 1), (4, 3), groups=31),
+    "depthwise c5 7x7": _Window(1, (9, 14), 5, 5, (7, 7), padding=(3, 3), groups=5),
     "depthwise many pixels": _Window(2, (33, 17), 4, 4, (3, 3), padding=(1, 1), groups=4),
     "depthwise with multiplier": _Window(2, (4, 5), 4, 12, (3, 3), padding=(1, 1), groups=4),
     "many pixels": _Window(2, (33, 34), 2, 3, (3, 3), padding=(1, 1)),
