@@ -27,8 +27,23 @@ def _known(name: str, who: str) -> str:
 
 
 def current_backend() -> str:
-    """The backend in use: of ``with backend(...)``, else `set_backend`, else ``$NNFAST_BACKEND``, else numba."""
-    return _chosen.get() or _default or _known(os.environ.get("NNFAST_BACKEND") or "numba", "NNFAST_BACKEND")
+    """The backend in use: the chosen one, else numba, else, where Numba is not installed, cython."""
+    return chosen_backend() or ("numba" if has_numba() else "cython")
+
+
+def chosen_backend() -> str | None:
+    """The backend that somebody chose: by ``with backend(...)``, else `set_backend`, else ``$NNFAST_BACKEND``."""
+    named = _chosen.get() or _default or os.environ.get("NNFAST_BACKEND")
+    return _known(named, "NNFAST_BACKEND") if named else None
+
+
+@cache
+def has_numba() -> bool:
+    """Whether Numba is installed; it is not imported, which takes longer than most networks' first training step."""
+    try:
+        return all(find_spec(name) is not None for name in ("numba", "llvmlite"))
+    except (ImportError, ValueError):  # somebody keeps it from being imported
+        return False
 
 
 def set_backend(name: str) -> None:
@@ -70,8 +85,6 @@ def reference_function(op: Operation) -> Callable[..., None]:
 
 def has_kernels(op: Operation, sizes: Sizes, backend: str) -> bool:
     """Whether a compiled backend has an algorithm for an operation of these sizes."""
-    if backend == "numba" and find_spec("numba") is None:
-        return False
     return bool(op.suitable(sizes, backend))
 
 

@@ -156,9 +156,9 @@ def _blas() -> Iterator[str]:
 
 
 def _cache() -> str:
-    from nnfast.kernels.numba_jit import objects
+    from nnfast.kernels.cache import cache_root, fingerprint
 
-    folder = objects.cache_root() / objects.fingerprint()
+    folder = cache_root() / fingerprint()
     if not folder.is_dir():
         return f"{folder} (not there yet)"
     kernels = list(folder.glob("*.o"))

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from nnfast.kernels.backends import has_kernels
+from nnfast.kernels.background import Need
 from nnfast.kernels.binding import Binding, bind
 from nnfast.kernels.build import build
 from nnfast.kernels.choice import choose, contenders
@@ -46,6 +47,16 @@ def algorithms(graph: Graph, backend: str) -> None:
     for node, binding in bindings.items():
         node.algorithm = choose(node.op, binding.sizes, binding.key, node.backend, _Timer(node).seconds)
     release_scratch()  # a plan has its own
+
+
+def needs_of_numba(graph: Graph) -> list[Need]:
+    """What `algorithms` would ask of Numba for this graph, each kind of work once."""
+    needs = {}
+    for node in graph.nodes:
+        if node.op is not GUARD and has_kernels(node.op, binding_of(node).sizes, "numba"):
+            operands = {name: None if x is None else (x.shape, x.dtype.str) for name, x in node.operands.items()}
+            needs[binding_of(node).key] = Need(node.name, operands, node.attributes)
+    return list(needs.values())
 
 
 def _build(bindings: Mapping[Node, Binding]) -> None:
