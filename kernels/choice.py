@@ -69,19 +69,24 @@ def get_conv_algorithm() -> str:
 
 
 @contextmanager
-def unmeasured(backend: str) -> Iterator[None]:
-    """Inside a ``with`` block, in this thread, let the sizes decide what was not chosen yet for a backend.
+def by_sizes(backend: str) -> Iterator[None]:
+    """Inside a ``with`` block, in this thread, let the sizes alone decide for a backend, whatever was measured.
 
-    Measuring takes time, which a run does not have before its first step; such choices are not remembered.
+    For runs that have no time to measure, and for those that must come out the same whatever is remembered.
     """
-    token = _unmeasured.set(backend)
+    token = _by_sizes.set(backend)
     try:
         yield
     finally:
-        _unmeasured.reset(token)
+        _by_sizes.reset(token)
 
 
-_unmeasured: ContextVar[str | None] = ContextVar("nnfast_unmeasured", default=None)
+_by_sizes: ContextVar[str | None] = ContextVar("nnfast_algorithms_by_sizes", default=None)
+
+
+def chosen_by_sizes() -> str | None:
+    """The backend for which the sizes alone decide."""
+    return _by_sizes.get()
 
 
 def choose(
@@ -114,11 +119,15 @@ def contenders(op: Operation, sizes: Sizes, key: str, backend: str) -> tuple[str
     if op.candidates and _fixed != "auto":
         return (_fixed_algorithm(op, sizes, backend),)
     key = f"{backend} {key}"
+    if _by_sizes.get() == backend:
+        if key not in _likeliest:
+            _likeliest[key] = op.ranked(sizes, backend)[0]
+        return (_likeliest[key],)
     if key not in _choices:
         ranked = op.ranked(sizes, backend)
         known = _remembered(key, ranked) if _measured(op, sizes, ranked) else ranked[0]
         if known is None:
-            return ranked[:1] if _unmeasured.get() == backend else ranked
+            return ranked
         _choices[key] = known
     return (_choices[key],)
 
@@ -144,6 +153,7 @@ def _fixed_algorithm(op: Operation, sizes: Sizes, backend: str) -> str:
 
 
 _choices: dict[str, str] = {}
+_likeliest: dict[str, str] = {}
 
 
 def forget() -> None:

@@ -7,7 +7,8 @@ batch's too, and validation. Within an epoch nothing moves, so that an epoch's l
 all kernels of the first step are on disk, the run is Numba's from the start.
 
 Where a seed was given a run waits for Numba's kernels instead: the two backends round differently, so a run that moved
-when another process happened to be ready would never come out the same again. Given is a seed by ``manual_seed``,
+when another process happened to be ready would never come out the same again. Nor does it use the algorithms that were
+measured to be fastest, for measuring anew may end otherwise: sizes alone decide. Given is a seed by ``manual_seed``,
 ``seed_everything``, ``set_rng_state`` or a training ``DataLoader`` with ``seed`` or ``generator``; ``Trainer(...,
 tiered=True)`` begins on Cython all the same, ``tiered=False`` never does. A run goes on from a checkpoint as it was
 begun: one that was given a seed waits, one that was not goes on with what is on disk. A backend that somebody chose is
@@ -32,7 +33,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnfast.kernels.backends import backend, chosen_backend, has_numba
+from nnfast.kernels.backends import backend, chosen_backend, current_backend, has_numba
 
 if TYPE_CHECKING:
     from nnfast.compiler.variant import Variant
@@ -59,7 +60,7 @@ class Tiers:
     """
 
     def __init__(self, folder: Path, compiles: bool) -> None:
-        from nnfast.kernels.choice import unmeasured
+        from nnfast.kernels.choice import by_sizes
 
         self.waiting = True
         self._folder, self._compiles = folder, compiles
@@ -68,7 +69,7 @@ class Tiers:
         self._seen: set[Variant] = set()
         self._on_cython = ExitStack()
         self._on_cython.enter_context(backend("cython"))
-        self._on_cython.enter_context(unmeasured("cython"))
+        self._on_cython.enter_context(by_sizes("cython"))
 
     def look(self, variant: Variant, without: Collection[str]) -> None:
         """Note what Numba needs for a computation that is about to run; the first one may move the run to Numba.
@@ -191,6 +192,13 @@ def begin_on_cython(compiles: bool = True) -> Iterator[Tiers | None]:
 def kernels_of(name: str) -> AbstractContextManager[Any]:
     """The kernels of a run's config, as a context: of "auto" those that are there without compiling any."""
     return begin_on_cython(compiles=False) if name == AUTO else backend(name)
+
+
+def same_bits() -> AbstractContextManager[None]:
+    """Around a run that was given a seed: nothing that was measured, on this machine or before, has a say in it."""
+    from nnfast.kernels.choice import by_sizes
+
+    return by_sizes(current_backend())
 
 
 def seeded(loader: Any) -> bool:

@@ -19,7 +19,7 @@ from nnfast.train.hooks import Hooks
 from nnfast.train.metrics import Means, accuracy
 from nnfast.train.schedule import step_after_epoch, usual_interval
 from nnfast.train.steps import TRAIN, Steps
-from nnfast.train.tiers import begin_on_cython, seeded, tell_without_numba
+from nnfast.train.tiers import Tiers, begin_on_cython, same_bits, seeded, tell_without_numba
 
 if TYPE_CHECKING:
     from nnfast import nn
@@ -124,7 +124,7 @@ class Trainer:
         self._interrupted: tuple[bool, int | None] = (False, None)
         self._hooks = Hooks(self, ())
         self._known_steps: Steps | None = None
-        self._began_on_cython = False
+        self._tiered = self._seeded = False  # of the last call of fit
 
     @property
     def compiled(self) -> bool:
@@ -177,8 +177,9 @@ class Trainer:
         self._prepare(train_loader, epochs)
         tell_without_numba()
         self._hooks = Hooks(self, [self.history, *self.callbacks])
-        self._began_on_cython = not seeded(train_loader) if self.tiered is None else self.tiered
-        with begin_on_cython() if self._began_on_cython else nullcontext() as tiers:
+        self._seeded = not self.tiered and seeded(train_loader)
+        self._tiered = not self._seeded if self.tiered is None else self.tiered
+        with self._kernels(compiles=True) as tiers:
             try:
                 self._hooks.call("on_train_begin", {})
                 while self.epoch < epochs and not self.stop_training:
@@ -250,9 +251,11 @@ class Trainer:
         self._hooks.call("on_predict_end", {})
         return np.concatenate(outputs)
 
-    def _kernels(self) -> AbstractContextManager[Any]:
-        """Around what is computed outside of ``fit``: after one that did not wait for kernels, this does not either."""
-        return begin_on_cython(compiles=False) if self._began_on_cython else nullcontext()
+    def _kernels(self, compiles: bool = False) -> AbstractContextManager[Tiers | None]:
+        """Which kernels run in ``fit``, and in what is called after it; see ``nnfast.train.tiers``."""
+        if self._tiered:
+            return begin_on_cython(compiles)
+        return same_bits() if self._seeded else nullcontext()
 
     def interrupt(self, signal: int | None = None) -> None:
         """Make ``fit`` stop at the next batch; may be called from a signal handler or another thread."""
