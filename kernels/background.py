@@ -23,6 +23,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -157,11 +158,16 @@ def serve() -> None:
     threading.Thread(target=_receive, args=(asked,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to act on
     needs: list[Need] = []
-    while True:
-        for fixed, threads, more in _taken(asked, wait=not _work(needs)):
-            choice.set_conv_algorithm(fixed)
-            set_num_threads(threads)
-            needs = [*more, *needs]
+    try:
+        while True:
+            for fixed, threads, more in _taken(asked, wait=not _work(needs)):
+                choice.set_conv_algorithm(fixed)
+                set_num_threads(threads)
+                needs = [*more, *needs]
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)  # Python's own end would wait for the thread that reads, and die of it
 
 
 def _work(needs: Sequence[Need]) -> bool:

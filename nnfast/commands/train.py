@@ -132,9 +132,12 @@ def _config(arguments: argparse.Namespace, data: str, train: ImageDataset) -> Ru
 
 
 def _usual_backend(seeded: bool) -> str:
-    from nnfast.kernels.backends import chosen_backend, current_backend
-    from nnfast.train.tiers import AUTO
+    from nnfast.kernels.backends import chosen_backend, current_backend, try_numba
+    from nnfast.train.tiers import AUTO, tell_without_numba
 
+    if chosen_backend() is None and seeded:
+        try_numba()
+        tell_without_numba()
     return chosen_backend() or (current_backend() if seeded else AUTO)
 
 

@@ -33,7 +33,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnfast.kernels.backends import backend, chosen_backend, current_backend, has_numba
+from nnfast.kernels.backends import backend, chosen_backend, current_backend, has_numba, why_without_numba
 
 if TYPE_CHECKING:
     from nnfast.compiler.variant import Variant
@@ -209,9 +209,9 @@ def seeded(loader: Any) -> bool:
 
 
 def tell_without_numba() -> None:
-    """Say that Cython's kernels run because Numba is not installed, if that is so, and once."""
-    if chosen_backend() is None and not has_numba():
-        _tell("Numba is not installed: nnfast computes with its Cython kernels, which are slower")
+    """Say that Cython's kernels run because Numba cannot, if that is so, and once."""
+    if not has_numba():
+        _tell(f"{why_without_numba()}; nnfast computes with its Cython kernels, which are slower")
 
 
 @cache

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nnfast.kernels.backends import chosen_backend, try_numba
 from nnfast.train.callbacks import Callback, Logs
 from nnfast.train.checkpoint import save_checkpoint
 from nnfast.train.errors import NonFiniteLossError, TrainingInterrupted
@@ -175,10 +176,13 @@ class Trainer:
         if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 0:
             raise ValueError(f"Trainer.fit: epochs is {epochs!r}, expected an integer that is not negative")
         self._prepare(train_loader, epochs)
-        tell_without_numba()
         self._hooks = Hooks(self, [self.history, *self.callbacks])
         self._seeded = not self.tiered and seeded(train_loader)
         self._tiered = not self._seeded if self.tiered is None else self.tiered
+        if chosen_backend() is None:
+            if not self._tiered:
+                try_numba()
+            tell_without_numba()
         with self._kernels(compiles=True) as tiers:
             try:
                 self._hooks.call("on_train_begin", {})

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
 import sys
-import textwrap
-import time
 from contextlib import nullcontext
-from pathlib import Path
 
 import numpy as np
 import pytest
-from nnfast.kernels import background, cache
+from nnfast.kernels import background
 from nnfast.kernels.backends import current_backend
 
 import nnfast
-from nnfast import nn, optim
 from nnfast import random as nnfast_random
-from nnfast.train import Callback, ProgressBar, Trainer, load_checkpoint, tiers
+from nnfast.train import Callback, ProgressBar, load_checkpoint, tiers
 from nnfast.train.errors import TrainingInterrupted
 
 
