@@ -51,7 +51,8 @@ def why_without_numba() -> str:
     global _without_numba
     if _without_numba is None:
         missing = [name for name in ("numba", "llvmlite") if not _found(name)]
-        _without_numba = f"{' and '.join(missing)} not installed" if missing else ""
+        verb = "is" if len(missing) == 1 else "are"
+        _without_numba = f"{' and '.join(missing)} {verb} not installed" if missing else ""
     return _without_numba
 
 

@@ -107,7 +107,7 @@ class Builder:
             [sys.executable, "-c", PROGRAM], cwd=folder, env={**os.environ, "NNFAST_CACHE_DIR": str(folder.parent)},
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._errors,
         )  # fmt: skip
-        self._send([os.path.abspath(place) for place in sys.path])
+        self._send((self._owner, [os.path.abspath(place) for place in sys.path]))
 
     def need(self, needs: Sequence[Need]) -> None:
         """Have kernels compiled, and algorithms chosen as this process would now."""
@@ -145,16 +145,17 @@ class Builder:
 
 PROGRAM = """
 import pickle, sys
-sys.path[:] = pickle.load(sys.stdin.buffer)
+parent, sys.path[:] = pickle.load(sys.stdin.buffer)
 from nnfast.kernels.background import serve
-serve()
+serve(parent)
 """
 
 
-def serve() -> None:
-    """Compile and choose what is asked for on standard input, until it ends."""
+def serve(parent: int) -> None:
+    """Compile and choose what is asked for on standard input, until it or the process of this number ends."""
     asked: queue.SimpleQueue[tuple[str, int, list[Need]]] = queue.SimpleQueue()
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    if os.name == "posix":  # elsewhere nothing forks, so that the input's end tells
+        threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
     threading.Thread(target=_receive, args=(asked,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to act on
     needs: list[Need] = []
@@ -219,6 +220,10 @@ def _receive(asked: queue.SimpleQueue[Any]) -> None:
 
 
 def _end_with_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(LOOK)
+    """End when the process of this number has, be it that something stands between the two that has not."""
+    own = os.getppid()
+    with suppress(OSError):
+        while os.getppid() == own:
+            os.kill(parent, 0)  # sends nothing
+            time.sleep(LOOK)
     os._exit(0)

@@ -158,7 +158,7 @@ def test_ctrl_c_is_left_to_the_parent(builder):
     wait_for(lambda: not missing([EXP]))
 
 
-PARENT = """
+PARENT = r"""
     import os, sys, time
     from nnfast.kernels.background import Builder
     from nnfast.kernels.cache import cache_folder
@@ -167,16 +167,17 @@ PARENT = """
     if sys.argv[1] == "forks" and os.fork() == 0:
         builder.end()  # not a fork's to end
         assert builder.failure() is None
-        print("fork", os.getpid(), flush=True)
+        os.write(1, f"fork {os.getpid()}\n".encode())  # in one piece
         time.sleep(120)
-    print("builder", builder._process.pid, flush=True)
+    os.write(1, f"builder {builder._process.pid}\n".encode())
     time.sleep(120)
 """
 
 
 @on_linux
 @pytest.mark.parametrize("how", ["alone", "forks"])
-def test_it_ends_with_a_parent_that_is_killed(folder, how):
+@pytest.mark.parametrize("seconds", [0.0, 1.5], ids=["at once", "later"])
+def test_it_ends_with_a_parent_that_is_killed(folder, how, seconds):
     command = [sys.executable, "-c", textwrap.dedent(PARENT), how]
     pids: dict[str, int] = {}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
@@ -184,7 +185,7 @@ def test_it_ends_with_a_parent_that_is_killed(folder, how):
             for _ in range(2 if how == "forks" else 1):
                 who, pid = parent.stdout.readline().split()
                 pids[who] = int(pid)
-            time.sleep(1.0)
+            time.sleep(seconds)
             assert not any(map(gone, pids.values())), "a fork ended it"
         finally:
             parent.kill()
