@@ -28,8 +28,10 @@ DESCRIPTION = """\
 Train a model. Without arguments: a small network on the handwritten digits that ship with nnfast.
 
 Leaves a run folder: model.safetensors, config.json, history.csv, curves.png, confusion.png and the last checkpoint.
-Ctrl-C stops after the current batch and keeps a checkpoint; --resume goes on from it and ends with the same bits as a
-run that was never stopped. What is not said is chosen to suit the model and the data."""
+Without --seed and --backend training begins at once on Cython's kernels, and moves to Numba's between two epochs, when
+they are compiled. Ctrl-C stops after the current batch and keeps a checkpoint; --resume goes on from it and, if a seed
+or a backend was given, ends with the same bits as a run that was never stopped. What is not said is chosen to suit the
+model and the data."""
 
 # These make the run what it is; --resume takes them from config.json.
 _SETTINGS = ("model", "epochs", "batch_size", "optimizer", "lr", "momentum", "weight_decay", "schedule", "augment",

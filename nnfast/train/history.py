@@ -82,7 +82,7 @@ class CSVLogger(Callback):
     """Write every epoch's logs to a CSV file, with a header; times are left out.
 
     The file is replaced as a whole after each epoch. Its numbers are written so that reading gives the same floats;
-    a run that was stopped and resumed leaves the same bytes as one that never was.
+    a run with a seed that was stopped and resumed leaves the same bytes as one that never was.
 
     Parameters
     ----------

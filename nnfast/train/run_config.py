@@ -1,4 +1,4 @@
-"""config.json: all that makes a run what it is. The same config and data give the same bits."""
+"""config.json: all that makes a run what it is. The same config and data give the same bits, but for "auto" kernels."""
 
 from __future__ import annotations
 

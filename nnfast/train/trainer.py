@@ -266,7 +266,7 @@ class Trainer:
         self._interrupted = (True, signal)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that ``fit`` needs to go on with the same bits: for ``nnfast.save``."""
+        """Return all that ``fit`` needs to go on, with the same bits if a seed was given: for ``nnfast.save``."""
         from nnfast.random import get_rng_state
 
         return {
