@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from nnfast.kernels import background
 from nnfast.kernels.backends import current_backend
+from nnfast.kernels.choice import chosen_by_sizes
 
 import nnfast
 from nnfast import random as nnfast_random
@@ -146,6 +147,21 @@ def test_with_a_seed_or_a_chosen_backend_nothing_moves(unseeded, batches, builde
         history = trainer.fit(*batches, epochs=2)
     assert history.backend == ["cython" if how == "variable" else "numba"] * 2
     assert builder.made == []
+
+
+def test_sizes_alone_choose_algorithms_on_cython_and_with_a_seed(make_trainer, unseeded, batches, builder):
+    """There is no time to measure before a first step, and what was measured may be something else in another cache."""
+    seen = []
+
+    class Look(Callback):
+        def on_train_batch_end(self, batch, logs):
+            seen.append(chosen_by_sizes())
+
+    unseeded([Look(), Watch(at={(0, 2): builder.left.clear})]).fit(*batches, epochs=2)
+    assert seen == ["cython"] * 5 + [None] * 5
+    seen.clear()
+    make_trainer([Look()]).fit(*batches, epochs=1)
+    assert seen == ["numba"] * 5
 
 
 def test_tiered_begins_on_cython_in_spite_of_a_seed(make_trainer, loaders, builder):
