@@ -93,9 +93,12 @@ class Tiers:
             return
         self._seen.add(variant)
         self._needs += needs
-        if self._compiles:
-            if self._builder is None:
+        if self._compiles and self._builder is None:
+            try:
                 self._builder = Builder(self._folder)
+            except OSError as error:
+                self._stay(str(error))
+        if self._builder is not None:
             self._builder.need(needs)
 
     def cannot_look(self) -> None:
@@ -114,12 +117,7 @@ class Tiers:
             return True
         failure = self._builder.failure()
         if failure is not None:
-            warnings.warn(
-                f"Numba's kernels could not be compiled ({failure}); training goes on with Cython's, which are slower",
-                RuntimeWarning,
-                stacklevel=4,
-            )
-            self._end()
+            self._stay(failure)
         return False
 
     def progress(self) -> str:
@@ -136,6 +134,13 @@ class Tiers:
         self.waiting = False
         self._end()
         self._on_cython.close()
+
+    def _stay(self, reason: str) -> None:
+        """Say, once, that the run stays on Cython, and do not try again."""
+        text = f"Numba's kernels could not be compiled ({reason}); training goes on with Cython's, which are slower"
+        warnings.warn(text, RuntimeWarning, stacklevel=4)
+        self._compiles = False
+        self._end()
 
     def _move(self) -> None:
         self.close()

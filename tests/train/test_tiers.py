@@ -212,8 +212,11 @@ def test_what_is_called_after_a_run_does_not_wait_either(unseeded, batches, buil
 
 def test_a_failing_builder_leaves_the_run_on_cython_with_one_message(unseeded, batches, builder):
     builder.reason = "LLVM ERROR: out of memory"
+    trainer = unseeded()
+    captures_again = Watch(at={(1, 2): trainer._steps().forget_plans})
+    trainer.callbacks.append(captures_again)
     with pytest.warns(RuntimeWarning) as caught:
-        history = unseeded().fit(*batches, epochs=3)
+        history = trainer.fit(*batches, epochs=3)
     [warning] = caught
     assert str(warning.message) == (
         "Numba's kernels could not be compiled (LLVM ERROR: out of memory); training goes on with Cython's, which are "
@@ -221,6 +224,16 @@ def test_a_failing_builder_leaves_the_run_on_cython_with_one_message(unseeded, b
     )
     assert history.backend == ["cython"] * 3
     assert [one.ended for one in builder.made] == [True]
+
+
+def test_a_process_that_cannot_be_started_is_no_reason_to_stop(unseeded, batches, builder, monkeypatch):
+    def refused(folder):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(background, "Builder", refused)
+    with pytest.warns(RuntimeWarning, match="could not be compiled .*unavailable.*goes on with Cython's") as caught:
+        assert unseeded().fit(*batches, epochs=2).backend == ["cython"] * 2
+    assert len(caught) == 1
 
 
 @pytest.mark.parametrize("error", [TrainingInterrupted, ZeroDivisionError, KeyboardInterrupt])
