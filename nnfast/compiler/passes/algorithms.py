@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nnfast.kernels.backends import has_kernels
-from nnfast.kernels.background import Need
 from nnfast.kernels.binding import Binding, bind
 from nnfast.kernels.build import build
 from nnfast.kernels.choice import choose, contenders
@@ -16,6 +16,9 @@ from nnfast.kernels.launch import release_scratch, run_compiled
 from nnfast.kernels.operation import COMPILED
 
 from ..graph import GUARD, Graph, Node, Operand
+
+if TYPE_CHECKING:
+    from nnfast.kernels.background import Need
 
 ABSENT = np.empty(0, np.float32)
 
@@ -51,6 +54,8 @@ def algorithms(graph: Graph, backend: str) -> None:
 
 def needs_of_numba(graph: Graph) -> list[Need]:
     """What `algorithms` would ask of Numba for this graph, each kind of work once."""
+    from nnfast.kernels.background import Need
+
     needs = {}
     for node in graph.nodes:
         if node.op is not GUARD and has_kernels(node.op, binding_of(node).sizes, "numba"):
