@@ -66,7 +66,7 @@ def _steps(batch: int, algorithm: str) -> dict[str, Any]:
         F.cross_entropy(model(x), y).backward()
         optimizer.step()
         steps.append(time.perf_counter() - first)
-    from nnfast.kernels.numba_jit.objects import fingerprint
+    from nnfast.kernels.cache import fingerprint
 
     return {
         "import": imported - start, "build": built - imported,

@@ -5,7 +5,8 @@ python -m bench.startup [--model mnist_cnn] [--batch 128] [--threads 2] [--runs 
 Each run is a new process that imports nnfast, builds the network, and takes one step: forward, backward and Adam. Its
 time ends when the step has ended, whatever Python does until it exits. *Cached*: the folder of kernels is what an
 earlier process left. *Nothing cached*: that folder is empty; Python's own bytecode and the system's file cache are warm
-in both.
+in both. These two wait for Numba, as a step with `nnfast.compile` does. *Tiered*: nothing cached, through a `Trainer`
+that no seed is given to, which begins on Cython's kernels.
 """
 
 from __future__ import annotations
@@ -21,12 +22,34 @@ import time
 from .models import NAMES
 from .worker import ROOT
 
-TARGETS = {"cached": 1.5, "nothing cached": 20.0}
+TARGETS = {"cached": 1.5, "nothing cached": 20.0, "tiered": 1.5}
 SCRIPT = """import sys
 from bench.own_steps import training_step
 model, batch, threads, variant = sys.argv[1:]
 float(training_step(model, int(batch), int(threads), variant)())
 print("done", flush=True)"""
+
+TIERED = """import sys
+import numpy as np
+import nnfast
+from bench.models import CLASSES, build
+from nnfast import data, functional, nn, optim, train
+model, batch, threads, variant = sys.argv[1:]
+nnfast.set_num_threads(int(threads))
+network, shape = build(model, nn, functional)
+images = data.ArrayDataset(np.zeros((int(batch), *shape), np.float32), np.arange(int(batch)) % CLASSES)
+
+class Stop(train.Callback):
+    def on_train_batch_end(self, batch, logs):
+        print("done", flush=True)
+        self.trainer.interrupt()
+
+trainer = train.Trainer(network, optim.Adam(network.parameters(), 1e-3), nn.CrossEntropyLoss(), callbacks=[Stop()],
+                        compile=variant == "compile")
+try:
+    trainer.fit(data.DataLoader(images, int(batch), shuffle=True))
+except train.TrainingInterrupted:
+    pass"""
 
 
 def first_step(command: list[str], cache: str) -> float:
@@ -47,14 +70,17 @@ def first_step(command: list[str], cache: str) -> float:
     return seconds
 
 
-def measure(command: list[str], runs: int) -> dict[str, list[float]]:
-    """The seconds of `runs` processes with nothing cached, and of as many with what the last of them left."""
-    found: dict[str, list[float]] = {"cached": [], "nothing cached": []}
+def measure(arguments: list[str], runs: int) -> dict[str, list[float]]:
+    """The seconds of `runs` processes in each case; cached is what the last one that waited for Numba left."""
+    found: dict[str, list[float]] = {case: [] for case in TARGETS}
+    waits, tiered = ([sys.executable, "-c", script, *arguments] for script in (SCRIPT, TIERED))
     for run in range(runs):
         with tempfile.TemporaryDirectory(prefix="nnfast-bench-") as cache:
-            found["nothing cached"].append(first_step(command, cache))
+            found["tiered"].append(first_step(tiered, cache))
+        with tempfile.TemporaryDirectory(prefix="nnfast-bench-") as cache:
+            found["nothing cached"].append(first_step(waits, cache))
             if run == runs - 1:
-                found["cached"] = [first_step(command, cache) for _ in range(runs)]
+                found["cached"] = [first_step(waits, cache) for _ in range(runs)]
     return found
 
 
@@ -67,7 +93,7 @@ def line(case: str, seconds: list[float]) -> str:
 
 
 def main() -> int:
-    """Print both cases."""
+    """Print all cases."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=NAMES, default="mnist_cnn")
     parser.add_argument("--batch", type=int, default=128)
@@ -76,8 +102,8 @@ def main() -> int:
     parser.add_argument("--eager", action="store_true", help="without nnfast.compile")
     arguments = parser.parse_args()
     variant = "eager" if arguments.eager else "compile"
-    command = [sys.executable, "-c", SCRIPT, arguments.model, str(arguments.batch), str(arguments.threads), variant]
-    for case, seconds in measure(command, arguments.runs).items():
+    given = [arguments.model, str(arguments.batch), str(arguments.threads), variant]
+    for case, seconds in measure(given, arguments.runs).items():
         print(line(case, seconds))
     return 0
 

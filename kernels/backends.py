@@ -11,6 +11,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 
+from .cache import cache_folder
 from .instruction_sets import instruction_set
 from .operation import Operation, Sizes
 
@@ -27,8 +28,53 @@ def _known(name: str, who: str) -> str:
 
 
 def current_backend() -> str:
-    """The backend in use: of ``with backend(...)``, else `set_backend`, else ``$NNFAST_BACKEND``, else numba."""
-    return _chosen.get() or _default or _known(os.environ.get("NNFAST_BACKEND") or "numba", "NNFAST_BACKEND")
+    """The backend in use: the chosen one, else numba, else, where Numba is not installed, cython."""
+    return chosen_backend() or ("numba" if has_numba() else "cython")
+
+
+def chosen_backend() -> str | None:
+    """The backend that somebody chose: by ``with backend(...)``, else `set_backend`, else ``$NNFAST_BACKEND``."""
+    named = _chosen.get() or _default or os.environ.get("NNFAST_BACKEND")
+    return _known(named, "NNFAST_BACKEND") if named else None
+
+
+def has_numba() -> bool:
+    """Whether Numba can be used, as far as is known without importing it."""
+    return not why_without_numba()
+
+
+def why_without_numba() -> str:
+    """Why Numba cannot be used; nothing if it can, as far as is known.
+
+    It is looked for, not imported: that takes longer than most networks' first training step.
+    """
+    global _without_numba
+    if _without_numba is None:
+        missing = [name for name in ("numba", "llvmlite") if not _found(name)]
+        verb = "is" if len(missing) == 1 else "are"
+        _without_numba = f"{' and '.join(missing)} {verb} not installed" if missing else ""
+    return _without_numba
+
+
+def try_numba() -> None:
+    """Import Numba, unless it has compiled something before, to find out whether it can be: for who waits for it."""
+    global _without_numba
+    folder = cache_folder()
+    if has_numba() and (folder is None or next(folder.glob("*.o"), None) is None):
+        try:
+            import_module("numba")
+        except Exception as error:  # it does not suit Python, NumPy or the system; what it raises then differs
+            _without_numba = f"Numba cannot be imported: {error}"
+
+
+_without_numba: str | None = None
+
+
+def _found(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except (ImportError, ValueError):  # somebody keeps it from being imported
+        return False
 
 
 def set_backend(name: str) -> None:
@@ -70,8 +116,6 @@ def reference_function(op: Operation) -> Callable[..., None]:
 
 def has_kernels(op: Operation, sizes: Sizes, backend: str) -> bool:
     """Whether a compiled backend has an algorithm for an operation of these sizes."""
-    if backend == "numba" and find_spec("numba") is None:
-        return False
     return bool(op.suitable(sizes, backend))
 
 
@@ -118,29 +162,35 @@ def numba_code(op: Operation, algorithm: str, stage: str) -> bytes:
 
     Raises
     ------
+    ImportError : the backend is not installed; the message says what to do.
     NotImplementedError : there is no such kernel.
     """
-    from .numba_jit import objects
-
-    name = f"{op.name}.{algorithm}.{stage}"
-    code = objects.read(name)
-    if code is None:
-        from .numba_jit.compiler import compile_object
-
-        module = import_module(f".numba_jit.{op.module}", __package__)
-        function = getattr(module, stage, None)
-        if function is None or not getattr(function, "is_kernel", False):
-            raise _missing(op, algorithm, stage, "numba")
-        code = compile_object(function, op, algorithm)
-        objects.write(name, code)
-    return code
-
-
-def _numba_address(op: Operation, algorithm: str, stage: str) -> int:
     try:
         from .numba_jit import objects
 
-        return objects.load(numba_code(op, algorithm, stage))
+        name = f"{op.name}.{algorithm}.{stage}"
+        code = objects.read(name)
+        if code is None:
+            code = _compiled(op, algorithm, stage)
+            objects.write(name, code)
     except ImportError as error:
         raise ImportError(f"{op.name}: the numba backend cannot be imported ({error}); install numba, or call "
                           "nnfast.set_backend('cython')") from error  # fmt: skip
+    return code
+
+
+def _compiled(op: Operation, algorithm: str, stage: str) -> bytes:
+    from .numba_jit.compiler import compile_object
+
+    module = import_module(f".numba_jit.{op.module}", __package__)
+    function = getattr(module, stage, None)
+    if function is None or not getattr(function, "is_kernel", False):
+        raise _missing(op, algorithm, stage, "numba")
+    return compile_object(function, op, algorithm)
+
+
+def _numba_address(op: Operation, algorithm: str, stage: str) -> int:
+    code = numba_code(op, algorithm, stage)
+    from .numba_jit import objects
+
+    return objects.load(code)

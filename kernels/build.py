@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .backends import numba_code
+from .cache import cache_folder, kept
 from .ops import OPS
 from .threads import default_num_threads
 
@@ -26,12 +27,10 @@ FEW = 4
 
 def build(kernels: Sequence[Kernel]) -> None:
     """See that the object code of kernels is on disk, where there is a place for it."""
-    from .numba_jit import objects
-
-    folder = objects.cache_folder(objects.cache_root())
+    folder = cache_folder()
     if folder is None:
         return  # what others compile could not be found
-    missing = [kernel for kernel in kernels if not objects.kept(".".join(kernel))]
+    missing = [kernel for kernel in kernels if not kept(".".join(kernel))]
     others = min(default_num_threads(), len(missing) // FEW) - 1
     processes = []
     for number in range(1, others + 1):
@@ -76,8 +75,6 @@ def _start(kernels: list[Kernel], folder: Path) -> subprocess.Popen[bytes]:
 
 def compile_missing(kernels: Sequence[Kernel]) -> None:
     """Compile those of the kernels that are not on disk when it is their turn."""
-    from .numba_jit import objects
-
     for op, algorithm, stage in kernels:
-        if not objects.kept(f"{op}.{algorithm}.{stage}"):
+        if not kept(f"{op}.{algorithm}.{stage}"):
             numba_code(OPS[op], algorithm, stage)

@@ -12,11 +12,12 @@ import hashlib
 import math
 import os
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 
+from .cache import cache_folder
 from .operation import Operation, Sizes
 
 _DIRECT = ({"depthwise"}, {"direct", "narrow"})
@@ -67,7 +68,35 @@ def get_conv_algorithm() -> str:
     return _fixed
 
 
-def choose(op: Operation, sizes: Sizes, key: str, backend: str, seconds: Callable[[str], float]) -> str:
+@contextmanager
+def by_sizes(backend: str) -> Iterator[None]:
+    """Inside a ``with`` block, in this thread, let the sizes alone decide for a backend, whatever was measured.
+
+    For runs that have no time to measure, and for those that must come out the same whatever is remembered.
+    """
+    token = _by_sizes.set(backend)
+    try:
+        yield
+    finally:
+        _by_sizes.reset(token)
+
+
+_by_sizes: ContextVar[str | None] = ContextVar("nnfast_algorithms_by_sizes", default=None)
+
+
+def chosen_by_sizes() -> str | None:
+    """The backend for which the sizes alone decide."""
+    return _by_sizes.get()
+
+
+def choose(
+    op: Operation,
+    sizes: Sizes,
+    key: str,
+    backend: str,
+    seconds: Callable[[str], float],
+    long_enough: float = LONG_ENOUGH,
+) -> str:
     """The name of the algorithm to compute `op` with.
 
     Parameters
@@ -75,13 +104,14 @@ def choose(op: Operation, sizes: Sizes, key: str, backend: str, seconds: Callabl
     op, sizes, backend : what is computed, and where.
     key : the operation with its shapes and attributes as text; what choices are remembered by.
     seconds : runs an algorithm and returns the time it took; called if nothing is remembered.
+    long_enough : the seconds that all runs take together, at least.
 
     Raises
     ------
     NotImplementedError : the backend has no such algorithm as `set_conv_algorithm` asks for.
     """
     rivals = contenders(op, sizes, key, backend)
-    return rivals[0] if len(rivals) == 1 else _settled(f"{backend} {key}", rivals, seconds)
+    return rivals[0] if len(rivals) == 1 else _settled(f"{backend} {key}", rivals, seconds, long_enough)
 
 
 def contenders(op: Operation, sizes: Sizes, key: str, backend: str) -> tuple[str, ...]:
@@ -89,6 +119,10 @@ def contenders(op: Operation, sizes: Sizes, key: str, backend: str) -> tuple[str
     if op.candidates and _fixed != "auto":
         return (_fixed_algorithm(op, sizes, backend),)
     key = f"{backend} {key}"
+    if _by_sizes.get() == backend:
+        if key not in _likeliest:
+            _likeliest[key] = op.ranked(sizes, backend)[0]
+        return (_likeliest[key],)
     if key not in _choices:
         ranked = op.ranked(sizes, backend)
         known = _remembered(key, ranked) if _measured(op, sizes, ranked) else ranked[0]
@@ -119,6 +153,7 @@ def _fixed_algorithm(op: Operation, sizes: Sizes, backend: str) -> str:
 
 
 _choices: dict[str, str] = {}
+_likeliest: dict[str, str] = {}
 
 
 def forget() -> None:
@@ -128,45 +163,38 @@ def forget() -> None:
 
 def _remembered(key: str, ranked: tuple[str, ...]) -> str | None:
     """The choice that stands on disk, None if there is none; the likeliest where none can be kept."""
-    folder = _folder()
+    folder = cache_folder()
     if folder is None:
         return ranked[0]
     kept = _read(_file(folder, key))
     return kept if kept in ranked else None
 
 
-def _settled(key: str, ranked: tuple[str, ...], seconds: Callable[[str], float]) -> str:
+def _settled(key: str, ranked: tuple[str, ...], seconds: Callable[[str], float], long_enough: float) -> str:
     """The choice that is made now, and kept; another process's if that was first."""
-    folder = _folder()
+    folder = cache_folder()
     assert folder is not None  # else there was nothing to choose
     file = _file(folder, key)
     if _read(file) not in (None, *ranked):  # damaged, or of algorithms that are no more
         file.unlink(missing_ok=True)
-    _write(file, _fastest(ranked, seconds), key)
+    _write(file, _fastest(ranked, seconds, long_enough), key)
     kept = _read(file)
     _choices[key] = kept if kept in ranked else ranked[0]  # what cannot be kept would differ from run to run
     return _choices[key]
 
 
-def _fastest(ranked: tuple[str, ...], seconds: Callable[[str], float]) -> str:
+def _fastest(ranked: tuple[str, ...], seconds: Callable[[str], float], long_enough: float) -> str:
     """The one whose shortest run is the shortest: whatever else a machine does makes runs longer, never shorter."""
     for name in ranked:  # compiles it, touches its memory
         seconds(name)
     shortest, order, runs, spent = dict.fromkeys(ranked, math.inf), ranked, 0, 0.0
-    while runs < RUNS or spent < LONG_ENOUGH:
+    while runs < RUNS or spent < long_enough:
         for name in order:
             time = seconds(name)
             shortest[name], spent = min(shortest[name], time), spent + time
         order, runs = order[::-1], runs + 1
     fastest = min(ranked, key=shortest.__getitem__)
     return fastest if shortest[fastest] < MARGIN * shortest[ranked[0]] else ranked[0]
-
-
-@lru_cache(maxsize=1)
-def _folder() -> Path | None:
-    from .numba_jit.objects import cache_folder, cache_root
-
-    return cache_folder(cache_root())
 
 
 def _read(file: Path) -> str | None:

@@ -19,11 +19,13 @@ class _State:
     def __init__(self) -> None:
         entropy = np.random.SeedSequence().generate_state(1, np.uint64)
         self.seed(int(entropy[0]))
+        self.given = False
 
     def seed(self, seed: int) -> None:
         self.generator = np.random.Generator(np.random.PCG64(seed))
         self.dropout_seed = seed
         self.dropout_count = 0
+        self.given = True
 
 
 _state = _State()
@@ -72,6 +74,18 @@ def manual_seed(seed: int) -> np.random.Generator:
     return _state.generator
 
 
+def seed_given() -> bool:
+    """Whether somebody gave a seed, or a state to continue from.
+
+    Examples
+    --------
+    >>> _ = manual_seed(0)
+    >>> seed_given()
+    True
+    """
+    return _state.given
+
+
 def seed_everything(seed: int) -> int:
     """Seed nnfast, NumPy's global generator and Python's `random`; return the seed.
 
@@ -109,7 +123,11 @@ def get_rng_state() -> dict[str, Any]:
     >>> first == default_generator().random()
     True
     """
-    return {"generator": _state.generator.bit_generator.state, "dropout": [_state.dropout_seed, _state.dropout_count]}
+    return {
+        "generator": _state.generator.bit_generator.state,
+        "dropout": [_state.dropout_seed, _state.dropout_count],
+        "given": _state.given,
+    }
 
 
 def set_rng_state(state: dict[str, Any]) -> None:
@@ -130,3 +148,10 @@ def set_rng_state(state: dict[str, Any]) -> None:
     # The generator object stays, for others may hold it.
     _state.generator.bit_generator.state = generator.state
     _state.dropout_seed, _state.dropout_count = seed, count
+    _state.given = True
+
+
+def resume_rng_state(state: dict[str, Any]) -> None:
+    """`set_rng_state` for a run that goes on: a seed is given if one was when it began."""
+    set_rng_state(state)
+    _state.given = bool(state.get("given", True))  # older states do not say it

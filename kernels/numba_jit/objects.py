@@ -1,9 +1,7 @@
 """Object code of compiled kernels: kept on disk, loaded without importing Numba.
 
-The cache folder's name carries a hash of all kernel sources, of the versions of numba, llvmlite and nnfast, and of the
-processor, so nothing stale can be found in it. A kernel is one file, written under a temporary name, synced and
-renamed, with a checksum in front: it is whole or absent. Object code is loaded, never unpickled; the folder is still
-private (mode 0700), since what is in it will be run.
+A kernel is one file in the cache's folder (`cache.py`), written under a temporary name, synced and renamed, with a
+checksum in front: it is whole or absent. Object code is loaded, never unpickled.
 """
 
 from __future__ import annotations
@@ -13,11 +11,12 @@ import os
 import tempfile
 import warnings
 from functools import cache, lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from inspect import signature
 from pathlib import Path
 
 from llvmlite import binding as llvm
+
+from ..cache import cache_root, opened
 
 DIGEST = 32  # bytes of SHA-256
 # Code and constants of a kernel in one piece: in a process that has mapped gigabytes, LLVM's own memory manager lets
@@ -69,65 +68,28 @@ def load(code: bytes) -> int:
     return engine.get_function_address("kernel")
 
 
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"
-
-
-@lru_cache(maxsize=1)
-def fingerprint() -> str:
-    """Hash of everything that object code depends on."""
-    digest = hashlib.sha256()
-    root = Path(__file__).parent.parent
-    for source in sorted([*root.glob("*.py"), *root.glob("numba_jit/*.py")]):
-        digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
-    for item in (*(_version(package) for package in ("nnfast", "numba", "llvmlite", "numpy")), *cpu()):
-        digest.update(item.encode() + b"\0")
-    return digest.hexdigest()[:32]
-
-
-def cache_root() -> Path:
-    """Where kernels of all versions are kept: ``$NNFAST_CACHE_DIR``, else ``nnfast/kernels`` in the user's cache."""
-    chosen = os.environ.get("NNFAST_CACHE_DIR")
-    if chosen:
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nnfast" / "kernels"
-
-
-@cache
-def cache_folder(root: Path) -> Path | None:
-    """This version's folder below `root`, made if need be; None, with one warning, if it cannot be used."""
-    folder = root / fingerprint()
-    try:
-        if not folder.is_dir():
-            root.mkdir(parents=True, exist_ok=True)
-            made = tempfile.mkdtemp(prefix=".making-", dir=root)  # mkdtemp gives mode 0700
-            try:
-                os.rename(made, folder)
-            except OSError:  # another process was first
-                os.rmdir(made)
-        status = folder.stat()
-        if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o022):
-            raise PermissionError(f"{folder} belongs to another user or is writable by others")
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        warnings.warn(f"nnfast compiles its Numba kernels anew in every process: its cache cannot be used ({error}). "
-                      "Set NNFAST_CACHE_DIR to a folder of your own.", RuntimeWarning, stacklevel=2)  # fmt: skip
+def _folder() -> Path | None:
+    """The folder of the cache; without one, one warning says what that means."""
+    folder = opened(cache_root())
+    if isinstance(folder, str):
+        _tell(folder)
         return None
     return folder
 
 
-def kept(name: str) -> bool:
-    """Whether there is object code under `name`."""
-    folder = cache_folder(cache_root())
-    return folder is not None and (folder / f"{name}.o").exists()
+@cache
+def _tell(reason: str) -> None:
+    warnings.warn(f"nnfast compiles its Numba kernels anew in every process: {reason}", RuntimeWarning, stacklevel=4)
+
+
+def _checksum(code: bytes) -> bytes:
+    """Of object code and the processor that it is for, as LLVM sees it: `cache.processor` may know less."""
+    return hashlib.sha256(b"\0".join([*(item.encode() for item in cpu()), code])).digest()
 
 
 def read(name: str) -> bytes | None:
     """The object code kept under `name`, or None if there is none that is whole."""
-    folder = cache_folder(cache_root())
+    folder = _folder()
     if folder is None:
         return None
     try:
@@ -135,18 +97,18 @@ def read(name: str) -> bytes | None:
     except OSError:
         return None
     code = content[DIGEST:]
-    return code if hashlib.sha256(code).digest() == content[:DIGEST] else None
+    return code if _checksum(code) == content[:DIGEST] else None
 
 
 def write(name: str, code: bytes) -> None:
     """Keep object code under `name`; a full disk only means that it is compiled again next time."""
-    folder = cache_folder(cache_root())
+    folder = _folder()
     if folder is None:
         return
     handle, temporary = tempfile.mkstemp(prefix=".writing-", dir=folder)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(hashlib.sha256(code).digest() + code)
+            file.write(_checksum(code) + code)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, folder / f"{name}.o")

@@ -42,25 +42,27 @@ class Worst(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("op", metavar="OP", nargs="*", help="operations, such as conv2d_forward (default: all)")
-    parser.add_argument("--backend", choices=BACKENDS, nargs="+", default=["numba", "cython"],
-                        help="what is compared (default: numba cython); reference is NumPy in float32")  # fmt: skip
+    parser.add_argument("--backend", choices=BACKENDS, nargs="+", help="what is compared (default: "
+                        "numba, if it is installed, and cython); reference is NumPy in float32")  # fmt: skip
     parser.add_argument("--threads", type=positive_integer, metavar="N", help="threads that compute")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare, print, and return the exit code."""
     from nnfast.kernels import OPS, compare
+    from nnfast.kernels.backends import has_numba
 
     for name in arguments.op:
         if name not in OPS:
             raise ValueError(f"compare: there is no operation {name!r}, expected some of {', '.join(OPS)}")
     use_threads(arguments.threads)
+    backends = arguments.backend or (["numba", "cython"] if has_numba() else ["cython"])
     names = [name for name in OPS if not arguments.op or name in arguments.op]
     width = max(len("operation"), *map(len, names))
     print(f"{'operation':{width}}  backend    cases    max abs    max rel     max ULP   share of bound")
     failed = []
     for name in names:
-        for backend in arguments.backend:
+        for backend in backends:
             row = f"{name:{width}}  {backend:9}"
             try:
                 worst = worst_of(name, backend, compare)

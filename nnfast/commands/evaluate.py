@@ -20,12 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, print, and return the exit code."""
-    import nnfast
     from nnfast.data import open_dataset
     from nnfast.train.report import measure
     from nnfast.train.run import check_data, evaluation_loader, load_model
     from nnfast.train.run_config import load_run_config
     from nnfast.train.run_folder import open_run_folder
+    from nnfast.train.tiers import kernels_of
 
     use_threads(arguments.threads)
     folder = open_run_folder(arguments.run_folder)
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     data = arguments.data or config.data
     _, test = open_dataset(data)
     check_data(config, folder, data, test)
-    with nnfast.backend(arguments.backend or config.backend):
+    with kernels_of(arguments.backend or config.backend):
         report = measure(model, evaluation_loader(config, test), len(config.classes), not config.eager)
     print(f"{config.model} from {folder.path} on the {len(test):,} test images of {data}")
     print(f"loss {report.loss:.4f}, accuracy {report.accuracy:.2%}\n")

@@ -94,8 +94,10 @@ def _processor() -> str:
 
 
 def _vectors() -> str:
-    from nnfast.kernels.numba_jit import objects
-
+    try:
+        from nnfast.kernels.numba_jit import objects
+    except ImportError as error:
+        return f"known to Numba's compiler only ({error})"
     name, features = objects.cpu()
     found = [feature for feature in _FEATURES if f"+{feature}" in features.split(",")]
     return f"{objects.vector_lanes()} lanes of float32; LLVM calls the processor {name}; {' '.join(found)}"
@@ -156,9 +158,9 @@ def _blas() -> Iterator[str]:
 
 
 def _cache() -> str:
-    from nnfast.kernels.numba_jit import objects
+    from nnfast.kernels.cache import cache_root, fingerprint
 
-    folder = objects.cache_root() / objects.fingerprint()
+    folder = cache_root() / fingerprint()
     if not folder.is_dir():
         return f"{folder} (not there yet)"
     kernels = list(folder.glob("*.o"))

@@ -38,10 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Predict, print, and return the exit code."""
-    import nnfast
     from nnfast.train.run import load_model, predict
     from nnfast.train.run_config import load_run_config
     from nnfast.train.run_folder import open_run_folder
+    from nnfast.train.tiers import kernels_of
 
     if arguments.data and arguments.index is None:
         raise ValueError("predict: --data needs --index, the numbers of its test images")
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = load_run_config(folder.config)
     model = load_model(config, folder)
     width = max(map(len, config.classes))
-    with nnfast.backend(arguments.backend or config.backend):
+    with kernels_of(arguments.backend or config.backend):
         for source in (_files(arguments, config), _test_images(arguments, config, folder)):
             for name, images in source:
                 for position, probabilities in enumerate(predict(model, config, images)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from nnfast import models
@@ -27,8 +28,10 @@ DESCRIPTION = """\
 Train a model. Without arguments: a small network on the handwritten digits that ship with nnfast.
 
 Leaves a run folder: model.safetensors, config.json, history.csv, curves.png, confusion.png and the last checkpoint.
-Ctrl-C stops after the current batch and keeps a checkpoint; --resume goes on from it and ends with the same bits as a
-run that was never stopped. What is not said is chosen to suit the model and the data."""
+Without --seed and --backend training begins at once on Cython's kernels, and moves to Numba's between two epochs, when
+they are compiled. Ctrl-C stops after the current batch and keeps a checkpoint; --resume goes on from it and, if a seed
+or a backend was given, ends with the same bits as a run that was never stopped. What is not said is chosen to suit the
+model and the data."""
 
 # These make the run what it is; --resume takes them from config.json.
 _SETTINGS = ("model", "epochs", "batch_size", "optimizer", "lr", "momentum", "weight_decay", "schedule", "augment",
@@ -49,7 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weight-decay", type=not_negative, metavar="X")
     parser.add_argument("--schedule", choices=SCHEDULES, help="of the learning rate; step: a tenth after each third")
     parser.add_argument("--augment", choices=AUGMENTATIONS, help="random shifts (crop) and mirror images (flip)")
-    parser.add_argument("--seed", type=natural_number, metavar="N", help="of everything random (default: 0)")
+    parser.add_argument("--seed", type=natural_number, metavar="N", help="of everything random (default: 0); with it a "
+                        "run waits until Numba's kernels are compiled and is the same bits every time")  # fmt: skip
     add_execution_arguments(parser)
     parser.add_argument("--eager", action="store_true", default=None,
                         help="run operation by operation instead of compiling whole training steps")  # fmt: skip
@@ -124,14 +128,19 @@ def _config(arguments: argparse.Namespace, data: str, train: ImageDataset) -> Ru
     return RunConfig(
         nnfast=nnfast.__version__, model=model, classes=list(train.classes), channels=channels, height=height,
         width=width, mean=mean, std=std, data=data, images=len(train), seed=arguments.seed or 0,
-        backend=arguments.backend or _current_backend(), eager=bool(arguments.eager), **settings,
+        backend=arguments.backend or _usual_backend(seeded=arguments.seed is not None), eager=bool(arguments.eager),
+        **settings,
     )  # fmt: skip
 
 
-def _current_backend() -> str:
-    from nnfast.kernels.backends import current_backend
+def _usual_backend(seeded: bool) -> str:
+    from nnfast.kernels.backends import chosen_backend, current_backend, try_numba
+    from nnfast.train.tiers import AUTO, tell_without_numba
 
-    return current_backend()
+    if chosen_backend() is None and seeded:
+        try_numba()
+        tell_without_numba()
+    return chosen_backend() or (current_backend() if seeded else AUTO)
 
 
 def _build_model(config: RunConfig) -> Any:
@@ -148,17 +157,20 @@ def _run(
     import nnfast
     from nnfast.train import NonFiniteLossError, TrainingInterrupted, stop_on_signals
     from nnfast.train.run import evaluation_loader, training_loader
+    from nnfast.train.tiers import AUTO, kernels_of
 
     train_batches = training_loader(config, train, arguments.workers)
     test_batches = evaluation_loader(config, test, arguments.workers)
-    with nnfast.backend(config.backend):
+    # Which kernels "auto" is, the trainer finds out, and for what comes after it, what is on disk by then.
+    with nullcontext() if config.backend == AUTO else nnfast.backend(config.backend):
         trainer = _trainer(config, folder, len(train_batches), arguments)
         if not arguments.quiet:
             print(_summary(config, trainer), flush=True)
         try:
             with stop_on_signals(trainer):
                 trainer.fit(train_batches, test_batches, config.epochs, checkpoint=folder.checkpoint)
-            _finish(config, folder, trainer, test_batches, arguments)
+            with kernels_of(config.backend):
+                _finish(config, folder, trainer, test_batches, arguments)
         except TrainingInterrupted as error:
             return _tell(error, folder, 128 + (error.signal or 0))
         except KeyboardInterrupt:
@@ -217,15 +229,17 @@ def _tell(error: BaseException | str, folder: RunFolder, code: int) -> int:
 
 def _summary(config: RunConfig, trainer: Trainer) -> str:
     import nnfast
+    from nnfast.train.tiers import AUTO
 
     parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
     shape = "x".join(map(str, config.shape))
     done = ""
     if trainer.epoch or trainer.batch:
         done = f"; going on after {trainer.epoch} epochs and {trainer.batch} batches"
+    kernels = "" if config.backend == AUTO else f"{config.backend} "  # each epoch's line says which ran
     return (
         f"{config.model} ({parameters:,} parameters) on {config.images:,} images of {shape} from {config.data}: "
         f"{config.epochs} epochs, {config.optimizer}, lr {config.lr:g}, schedule {config.schedule}, "
-        f"augment {config.augment}; {config.backend} {'eager' if config.eager else 'compiled'} on "
+        f"augment {config.augment}; {kernels}{'eager' if config.eager else 'compiled'} on "
         f"{nnfast.get_num_threads()} threads{done}"
     )

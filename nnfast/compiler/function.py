@@ -12,7 +12,7 @@ from nnfast import dispatch
 from nnfast.grad_mode import is_grad_enabled
 from nnfast.kernels import runtime
 from nnfast.kernels.backends import current_backend
-from nnfast.kernels.choice import get_conv_algorithm
+from nnfast.kernels.choice import chosen_by_sizes, get_conv_algorithm
 from nnfast.kernels.launch import aligned_empty
 from nnfast.kernels.threads import get_num_threads
 from nnfast.tensor import Tensor, wrap_memory
@@ -72,6 +72,7 @@ class CompiledFunction:
             is_grad_enabled(),
             backend,
             get_conv_algorithm(),
+            chosen_by_sizes(),
             runtime.usable_threads(get_num_threads()),
         )
         known = self.variants.setdefault(key, [])

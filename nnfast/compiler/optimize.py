@@ -39,9 +39,15 @@ PASSES: dict[str, Callable[[Graph], None]] = {
 
 def optimize(graph: Graph, backend: str, without: Collection[str] = ()) -> Graph:
     """A rewritten copy of a graph, with backends and algorithms chosen."""
+    made = rewritten(graph, without)
+    algorithms(made, backend)
+    return made
+
+
+def rewritten(graph: Graph, without: Collection[str] = ()) -> Graph:
+    """A copy of a graph after all passes but those named."""
     made = graph.copy()
     for name, run in PASSES.items():
         if name not in without:
             run(made)
-    algorithms(made, backend)
     return made

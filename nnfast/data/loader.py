@@ -93,6 +93,8 @@ class DataLoader:
         The epoch that the next iteration will run.
     seed : int
         May be read (to store it in a checkpoint) and set (to resume from one).
+    seed_given : bool
+        Whether it follows from the arguments, rather than from nnfast's global generator.
 
     Raises
     ------
@@ -175,6 +177,7 @@ class DataLoader:
         self.persistent_workers = persistent_workers
         self.transform = transform
         self.epoch = 0
+        self.seed_given = seed is not None or generator is not None
         self._seed: int | None = None
         if seed is not None:
             self.seed = seed

@@ -156,7 +156,11 @@ def fill_(x: Tensor, value: float) -> Tensor:
         raise NotImplementedError(
             "fill_: of a computed tensor on the tape is not supported; use nnfast.no_grad() or detach()"
         )
-    if x.is_floating_point():
+    if x.is_floating_point() and recorder() is None and x.storage.capture is None:
+        with np.errstate(over="ignore"):  # too large a number is infinite, as in kernels
+            x.memory.fill(float(number))  # as fast as a kernel, and initial values need none
+        x.storage.version += 1
+    elif x.is_floating_point():
         apply("fill", y=x, value=float(number))
     else:
         source = fresh(np.asarray(number, x.dtype))

@@ -45,6 +45,9 @@ def copy_view(target: Tensor, target_view: np.ndarray, source: Tensor, source_vi
             _copy_by_numpy(target, target_view, source, source_view)
             return
         size = 4  # kernels copy floats; to a plan integers are as many words of the length of one
+    if capture is None and _moves(target, target_view, source, source_view):
+        _copy_by_numpy(target, target_view, source, source_view)  # as fast, and drawing weights needs no kernel
+        return
     shape, x_strides, y_strides = _loops(source_view, target_view, size)
     apply(
         "copy_strided",
@@ -59,13 +62,19 @@ def copy_view(target: Tensor, target_view: np.ndarray, source: Tensor, source_vi
 
 
 def _copy_by_numpy(target: Tensor, target_view: np.ndarray, source: Tensor, source_view: np.ndarray) -> None:
-    """Copy integers and bools, which no kernel handles, at once."""
+    """Copy at once, without a kernel."""
     capture = recorder()
     if capture is not None:
         capture.changes(target)
         capture.reads(source)
     np.copyto(target_view, source_view)
     target.storage.version += 1
+
+
+def _moves(target: Tensor, target_view: np.ndarray, source: Tensor, source_view: np.ndarray) -> bool:
+    """Whether a copy at once is one of memory as it lies, and of no values that a plan will compute."""
+    as_it_lies = in_order(target_view) and in_order(source_view)
+    return as_it_lies and target.storage.capture is None and source.storage.capture is None
 
 
 def _elements(x: Tensor, size: int) -> Tensor:

@@ -42,7 +42,7 @@ def save_checkpoint(trainer: Trainer, path: str | os.PathLike[str]) -> None:
 
 
 def load_checkpoint(trainer: Trainer, path: str | os.PathLike[str]) -> Path:
-    """Read a trainer's whole state; the next ``fit`` goes on from there, with the same bits.
+    """Read a trainer's whole state; the next ``fit`` goes on from there, with the same bits if a seed was given.
 
     If the newest checkpoint is missing or damaged, the previous one is read, with a warning: a run that goes on from
     an older checkpoint ends with the same bits, only later.

@@ -49,9 +49,9 @@ def _kernels_folder() -> Path | None:
 
     if current_backend() != "numba":
         return None
-    from nnfast.kernels.numba_jit.objects import cache_folder, cache_root
+    from nnfast.kernels.cache import cache_folder
 
-    return cache_folder(cache_root())
+    return cache_folder()
 
 
 def _count(folder: Path) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nnfast.io.atomic import write_atomically
+from nnfast.kernels.backends import current_backend
 from nnfast.train.callbacks import Callback, Logs
 
 
@@ -25,13 +26,18 @@ class History(Callback):
         validation and without interruptions; one value for each epoch.
     compiled : list of bool
         Whether each epoch's training steps were compiled.
+    backend : list of str
+        Whose kernels ran each epoch: ``numba``, ``cython`` or ``reference``; ``cython+numba`` for an epoch that was
+        interrupted and went on with others.
     """
 
     def __init__(self) -> None:
         self.epoch: list[int] = []
         self.history: dict[str, list[float]] = {}
         self.compiled: list[bool] = []
+        self.backend: list[str] = []
         self._before = 0.0  # seconds of the current epoch that passed before a resume
+        self._ran_before: list[str] = []  # backends of that time
         self._began = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
@@ -40,33 +46,43 @@ class History(Callback):
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         self.epoch.append(epoch)
         self.compiled.append(self.trainer.compiled)
+        self.backend.append("+".join(self._ran()))
         for name, value in {**logs, "seconds": self._elapsed()}.items():
             self.history.setdefault(name, []).append(value)
         self._before = self._began = 0.0
+        self._ran_before = []
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "epoch": list(self.epoch),
             "history": self.history,
             "compiled": list(self.compiled),
+            "backend": list(self.backend),
             "elapsed": self._elapsed(),
+            "ran": self._ran(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.epoch = list(state["epoch"])
         self.history = {name: list(values) for name, values in state["history"].items()}
         self.compiled = list(state.get("compiled", [False] * len(self.epoch)))  # older checkpoints ran eagerly
+        self.backend = list(state.get("backend", ["unknown"] * len(self.epoch)))
         self._before = state["elapsed"]
+        self._ran_before = list(state.get("ran", []))
 
     def _elapsed(self) -> float:
         return self._before + (time.perf_counter() - self._began if self._began else 0.0)
+
+    def _ran(self) -> list[str]:
+        """The backends that ran the current epoch so far."""
+        return list(dict.fromkeys([*self._ran_before, *([current_backend()] if self._began else [])]))
 
 
 class CSVLogger(Callback):
     """Write every epoch's logs to a CSV file, with a header; times are left out.
 
     The file is replaced as a whole after each epoch. Its numbers are written so that reading gives the same floats;
-    a run that was stopped and resumed leaves the same bytes as one that never was.
+    a run with a seed that was stopped and resumed leaves the same bytes as one that never was.
 
     Parameters
     ----------

@@ -18,6 +18,7 @@ from nnfast.train.callbacks import Callback
 from nnfast.train.run_config import WITH_MOMENTUM, RunConfig
 from nnfast.train.run_folder import RunFolder
 from nnfast.train.steps import Steps
+from nnfast.train.tiers import AUTO
 from nnfast.train.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def build_trainer(config: RunConfig, model: nn.Module, batches: int, callbacks: 
     optimizer = _optimizer(config, model)
     scheduler, interval = _scheduler(config, optimizer, batches)
     return Trainer(model, optimizer, nn.CrossEntropyLoss(), scheduler, callbacks, scheduler_interval=interval,
-                   compile=not config.eager)  # fmt: skip
+                   compile=not config.eager, tiered=config.backend == AUTO)  # fmt: skip
 
 
 def training_loader(config: RunConfig, dataset: ImageDataset, workers: int) -> DataLoader:

@@ -1,4 +1,4 @@
-"""config.json: all that makes a run what it is. The same config and data give the same bits."""
+"""config.json: all that makes a run what it is. The same config and data give the same bits, but for "auto" kernels."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from nnfast.io.atomic import write_atomically
 from nnfast.kernels import BACKENDS
+from nnfast.train.tiers import AUTO
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "adagrad", "rmsprop", "adadelta")
 WITH_MOMENTUM = ("sgd", "rmsprop")
@@ -49,7 +50,7 @@ class RunConfig:
     seed : int
         Of initialisation, order, augmentation and dropout.
     backend : str
-        Which kernels; they round differently.
+        Which kernels; they round differently. "auto": Cython's until Numba's are compiled, see ``nnfast.train.tiers``.
     eager : bool
         Whether operations run one by one, rather than whole steps as plans; these round differently.
     """
@@ -168,7 +169,7 @@ _CHECKS: dict[str, Check] = {
     "schedule": _choice(*SCHEDULES),
     "augment": _choice(*AUGMENTATIONS),
     "seed": _integer(0),
-    "backend": _choice(*BACKENDS),
+    "backend": _choice(*BACKENDS, AUTO),
     "eager": ("true or false", lambda value: isinstance(value, bool)),
 }
 

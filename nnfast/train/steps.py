@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from nnfast.train.tiers import active
+
 if TYPE_CHECKING:
     from nnfast import nn
     from nnfast.tensor import Tensor
@@ -80,12 +82,19 @@ class Steps:
         """The outputs; gradients are off where it is called."""
         return self._call(PREDICT, inputs, None)[1]
 
+    def forget_plans(self) -> None:
+        """Capture everything again when it is called next, and give back the memory of what was captured."""
+        import nnfast
+
+        self._compiled = nnfast.compile(self._computation)
+
     def _call(self, what: str, inputs: Any, labels: Any) -> Computed:
         from nnfast.compiler.capture import CaptureError
 
+        foreign = _foreign(inputs) or _foreign(labels)
+        self._tell_tiers(what, inputs, labels, foreign is None)
         if what in self._eager:
             return self._computation(what, inputs, labels)
-        foreign = _foreign(inputs) or _foreign(labels)
         if foreign is not None:
             self._give_up(what, f"a batch holds {foreign}", "expected tensors alone")
             return self._computation(what, inputs, labels)
@@ -94,6 +103,23 @@ class Steps:
         except CaptureError as error:
             self._give_up(what, _place(error), str(error))
         return self._computation(what, inputs, labels)
+
+    def _tell_tiers(self, what: str, inputs: Any, labels: Any, tensors: bool) -> None:
+        """In a run on Cython's kernels, say what is about to run, for Numba's to be compiled."""
+        from nnfast.compiler.capture import CaptureError
+        from nnfast.compiler.optimize import PASSES
+
+        tiers = active()
+        if tiers is None or not tiers.waiting:
+            return
+        try:
+            if not tensors:
+                raise CaptureError("a batch holds something else")
+            variant = self._compiled.variant(what, inputs, labels)
+        except CaptureError:
+            tiers.cannot_look()
+        else:
+            tiers.look(variant, PASSES if what in self._eager else self._compiled.without)
 
     def _give_up(self, what: str, place: str, reason: str) -> None:
         self._eager.add(what)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nnfast.kernels.backends import chosen_backend, try_numba
 from nnfast.train.callbacks import Callback, Logs
 from nnfast.train.checkpoint import save_checkpoint
 from nnfast.train.errors import NonFiniteLossError, TrainingInterrupted
@@ -19,6 +20,7 @@ from nnfast.train.hooks import Hooks
 from nnfast.train.metrics import Means, accuracy
 from nnfast.train.schedule import step_after_epoch, usual_interval
 from nnfast.train.steps import TRAIN, Steps
+from nnfast.train.tiers import Tiers, begin_on_cython, same_bits, seeded, tell_without_numba
 
 if TYPE_CHECKING:
     from nnfast import nn
@@ -51,6 +53,10 @@ class Trainer:
     compile : bool, default True
         Run training steps, evaluations and predictions through ``nnfast.compile``. What cannot be captured runs
         eagerly, after one warning that says why. Compiled and eager steps round differently.
+    tiered : bool, optional
+        Whether ``fit`` begins on Cython's kernels while Numba's are compiled, and moves to Numba between two epochs,
+        rather than wait for them; see ``nnfast.train.tiers``. Default: where no seed was given, so that the results of
+        runs with a seed do not depend on what is compiled. Nothing to do with it has a backend that was chosen.
 
     Attributes
     ----------
@@ -92,6 +98,7 @@ class Trainer:
         metrics: Mapping[str, Metric] | None = None,
         scheduler_interval: str | None = None,
         compile: bool = True,
+        tiered: bool | None = None,
     ) -> None:
         if scheduler_interval not in (None, "epoch", "batch"):
             raise ValueError(f"Trainer: scheduler_interval is {scheduler_interval!r}, expected 'epoch' or 'batch'")
@@ -106,6 +113,7 @@ class Trainer:
         self.callbacks = list(callbacks)
         self.metrics = {"accuracy": accuracy} if metrics is None else dict(metrics)
         self.compile = compile
+        self.tiered = tiered
         self.history = History()
         self.epoch = self.batch = self.epochs = self.batches = 0
         self.stop_training = False
@@ -117,6 +125,7 @@ class Trainer:
         self._interrupted: tuple[bool, int | None] = (False, None)
         self._hooks = Hooks(self, ())
         self._known_steps: Steps | None = None
+        self._tiered = self._seeded = False  # of the last call of fit
 
     @property
     def compiled(self) -> bool:
@@ -168,18 +177,27 @@ class Trainer:
             raise ValueError(f"Trainer.fit: epochs is {epochs!r}, expected an integer that is not negative")
         self._prepare(train_loader, epochs)
         self._hooks = Hooks(self, [self.history, *self.callbacks])
-        try:
-            self._hooks.call("on_train_begin", {})
-            while self.epoch < epochs and not self.stop_training:
-                self._fit_epoch(train_loader, validation_loader)
-                if checkpoint is not None:
+        self._seeded = not self.tiered and seeded(train_loader)
+        self._tiered = not self._seeded if self.tiered is None else self.tiered
+        if chosen_backend() is None:
+            if not self._tiered:
+                try_numba()
+            tell_without_numba()
+        with self._kernels(compiles=True) as tiers:
+            try:
+                self._hooks.call("on_train_begin", {})
+                while self.epoch < epochs and not self.stop_training:
+                    self._fit_epoch(train_loader, validation_loader)
+                    if checkpoint is not None:
+                        save_checkpoint(self, checkpoint)
+                    if tiers is not None and tiers.between_epochs():
+                        self._steps().forget_plans()
+                self._hooks.call("on_train_end", {name: values[-1] for name, values in self.history.history.items()})
+            except BaseException as error:
+                if checkpoint is not None and isinstance(error, TrainingInterrupted):
                     save_checkpoint(self, checkpoint)
-            self._hooks.call("on_train_end", {name: values[-1] for name, values in self.history.history.items()})
-        except BaseException as error:
-            if checkpoint is not None and isinstance(error, TrainingInterrupted):
-                save_checkpoint(self, checkpoint)
-            self._hooks.call("on_exception", error)
-            raise
+                self._hooks.call("on_exception", error)
+                raise
         return self.history
 
     def evaluate(self, loader: Any) -> Logs:
@@ -201,7 +219,8 @@ class Trainer:
             If the loader is empty.
         """
         self._hooks = Hooks(self, self.callbacks)
-        return self._evaluate(loader, "Trainer.evaluate")
+        with self._kernels():
+            return self._evaluate(loader, "Trainer.evaluate")
 
     def predict(self, loader: Any) -> np.ndarray:
         """Return the model's outputs over a loader, in evaluation mode.
@@ -226,7 +245,7 @@ class Trainer:
         self._hooks = Hooks(self, self.callbacks)
         self._hooks.call("on_predict_begin", {})
         outputs = []
-        with _evaluating(self.model):
+        with self._kernels(), _evaluating(self.model):
             for number, batch in enumerate(loader):
                 self._hooks.call("on_predict_batch_begin", number, {})
                 outputs.append(_array(self._steps().predict(batch if isinstance(batch, Tensor) else batch[0])))
@@ -236,12 +255,18 @@ class Trainer:
         self._hooks.call("on_predict_end", {})
         return np.concatenate(outputs)
 
+    def _kernels(self, compiles: bool = False) -> AbstractContextManager[Tiers | None]:
+        """Which kernels run in ``fit``, and in what is called after it; see ``nnfast.train.tiers``."""
+        if self._tiered:
+            return begin_on_cython(compiles)
+        return same_bits() if self._seeded else nullcontext()
+
     def interrupt(self, signal: int | None = None) -> None:
         """Make ``fit`` stop at the next batch; may be called from a signal handler or another thread."""
         self._interrupted = (True, signal)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that ``fit`` needs to go on with the same bits: for ``nnfast.save``."""
+        """Return all that ``fit`` needs to go on, with the same bits if a seed was given: for ``nnfast.save``."""
         from nnfast.random import get_rng_state
 
         return {
@@ -313,14 +338,14 @@ class Trainer:
                 name: int(getattr(train_loader, name)) for name in ("seed", "epoch") if hasattr(train_loader, name)
             }
             return
-        from nnfast.random import set_rng_state
+        from nnfast.random import resume_rng_state
 
         self._loader_state = dict(self._to_resume["loader"])
         if "seed" in self._loader_state:
             train_loader.seed = self._loader_state["seed"]
         if "epoch" in self._loader_state:
             train_loader.set_epoch(self._loader_state["epoch"])
-        set_rng_state(self._to_resume["random"])
+        resume_rng_state(self._to_resume["random"])
         self._to_resume = None
 
     def _fit_epoch(self, train_loader: Any, validation_loader: Any) -> None:

@@ -16,8 +16,8 @@ KERNELS = [(f"{name}_forward", "default", f"{name}_forward") for name in ("relu"
 ]
 PROGRAM = """
 import json, os, sys
-from nnfast.kernels import backends, build, threads
-from nnfast.kernels.numba_jit import compiler, objects
+from nnfast.kernels import backends, build, cache, threads
+from nnfast.kernels.numba_jit import compiler
 
 kernels = [tuple(kernel) for kernel in json.loads(sys.argv[1])]
 build.default_num_threads = lambda: int(sys.argv[2])
@@ -32,7 +32,7 @@ own = []
 compile_object = compiler.compile_object
 compiler.compile_object = lambda function, *rest: own.append(function) or compile_object(function, *rest)
 build.build(kernels)
-assert all(objects.kept(".".join(kernel)) for kernel in kernels)
+assert all(cache.kept(".".join(kernel)) for kernel in kernels)
 assert all(process.returncode is not None for process in started)
 print(len(started), len(own))
 build.build(kernels)

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from judging import poisoned
+from nnfast.kernels import cache as folder_of
 from nnfast.kernels import choice
 from nnfast.kernels.choice import choose, get_conv_algorithm, set_conv_algorithm
 from nnfast.kernels.launch import Binding, bind, run
-from nnfast.kernels.numba_jit import objects
 
 CONVOLUTIONS = ("conv2d_forward", "conv2d_backward_data", "conv2d_backward_weight")
 SMALL, LARGE = 1, 8  # images: below and above what is worth measuring
@@ -25,8 +25,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty cache in this process and those it starts; nothing chosen, nothing fixed."""
 
     def forget() -> None:
-        objects.cache_folder.cache_clear()
-        choice._folder.cache_clear()
+        folder_of.opened.cache_clear()
         choice.forget()
 
     monkeypatch.setenv("NNFAST_CACHE_DIR", str(tmp_path / "cache"))
@@ -253,8 +252,7 @@ def test_the_first_of_two_processes_that_measure_at_once_wins(cache):
 def test_without_a_cache_the_sizes_decide_and_nothing_is_measured(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("NNFAST_CACHE_DIR", str(tmp_path / "file" / "cache"))
-    with pytest.warns(RuntimeWarning, match="cannot be used"):
-        assert chosen(Clock()) == "winograd"
+    assert chosen(Clock()) == "winograd"
     assert chosen(Clock(), c=3) == "direct"
 
 
@@ -265,7 +263,7 @@ def fails(*arguments: object, **options: object) -> None:
 @pytest.mark.parametrize("step", ["tempfile.mkstemp", "os.fsync", "os.link"])
 def test_a_choice_that_cannot_be_written_is_not_used(cache, monkeypatch, step):
     """The next process could measure something else, so the sizes decide."""
-    objects.cache_folder(objects.cache_root())
+    folder_of.cache_folder()
     monkeypatch.setattr(step, fails)
     assert chosen(Clock(direct=1.0, winograd=2.0)) == "winograd"
     assert not kept(cache), "a temporary file was left behind"

@@ -374,3 +374,16 @@ def test_integers_are_computed_by_numpy() -> None:
         _ = nnfast.tensor([True]) - nnfast.tensor([True])
     with pytest.raises(RuntimeError, match="add: shapes"):
         _ = a + nnfast.arange(2)
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (2, 3, 4, 5), (3, 4, 1, 1)])
+def test_filling_and_copying_whole_tensors(shape: tuple[int, ...]) -> None:
+    x, y = nnfast.empty(shape), nnfast.randn(*shape) if shape else nnfast.tensor(3.0)
+    before = x.storage.version
+    x.copy_(y)
+    np.testing.assert_array_equal(x.numpy(), y.numpy())
+    x.fill_(1e300)  # too large for float32
+    assert np.isinf(x.numpy()).all()
+    x.fill_(-2)
+    assert (x.numpy() == -2).all()
+    assert x.storage.version == before + 3

@@ -177,7 +177,7 @@ def test_progress_is_one_line_an_epoch_without_a_terminal(make_trainer, loaders,
     out, err = capsys.readouterr()
     pattern = (
         r"epoch {}/2  loss \d\.\d{{4}}  accuracy \d+\.\d\d%  val_loss .*  val_accuracy .*%  lr [\d.e-]+  \d+\.\d s  "
-        r"[\d,]+ images/s"
+        r"[\d,]+ images/s  cython"
     )
     lines = out.splitlines()
     assert len(lines) == 2

@@ -54,7 +54,7 @@ def test_backends_that_compile_nothing_are_not_watched():
 
 
 def test_numbas_kernels_are_watched_where_they_are_kept():
-    from nnfast.kernels.numba_jit.objects import cache_folder, cache_root
+    from nnfast.kernels.cache import cache_folder
 
     with nnfast.backend("numba"):
-        assert compiling._kernels_folder() == cache_folder(cache_root())
+        assert compiling._kernels_folder() == cache_folder()

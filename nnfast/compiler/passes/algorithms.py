@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from nnfast.kernels.launch import release_scratch, run_compiled
 from nnfast.kernels.operation import COMPILED
 
 from ..graph import GUARD, Graph, Node, Operand
+
+if TYPE_CHECKING:
+    from nnfast.kernels.background import Need
 
 ABSENT = np.empty(0, np.float32)
 
@@ -46,6 +50,18 @@ def algorithms(graph: Graph, backend: str) -> None:
     for node, binding in bindings.items():
         node.algorithm = choose(node.op, binding.sizes, binding.key, node.backend, _Timer(node).seconds)
     release_scratch()  # a plan has its own
+
+
+def needs_of_numba(graph: Graph) -> list[Need]:
+    """What `algorithms` would ask of Numba for this graph, each kind of work once."""
+    from nnfast.kernels.background import Need
+
+    needs = {}
+    for node in graph.nodes:
+        if node.op is not GUARD and has_kernels(node.op, binding_of(node).sizes, "numba"):
+            operands = {name: None if x is None else (x.shape, x.dtype.str) for name, x in node.operands.items()}
+            needs[binding_of(node).key] = Need(node.name, operands, node.attributes)
+    return list(needs.values())
 
 
 def _build(bindings: Mapping[Node, Binding]) -> None:
