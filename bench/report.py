@@ -35,7 +35,15 @@ def number(value: float) -> str:
     """Three digits, as far as they are of use."""
     if math.isnan(value):
         return "-"
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+    return (
+        f"{value:.0f}"
+        if value >= 100
+        else f"{value:.1f}"
+        if value >= 10
+        else f"{value:.2f}"
+        if value >= 1
+        else f"{value:.2g}"
+    )
 
 
 TITLES = (f"{'':{WIDTH}}{'ms':>10}{'x NumPy':>9}{'rate':>8} {'':8}{'limit':>6}{'error':>7}{'threads':>8}  "
@@ -118,9 +126,14 @@ def known(rows: Iterable[Row]) -> list[str]:
 
 
 def summary(machine: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
-    """All of it: what the numbers belong to, every row, what is known, what is wrong, and the table of speedups."""
-    found = [*header(machine), "", *lines(rows, machines.limits_of(dict(machine)))]
+    """All of it: what the numbers belong to, every row, and the conclusion."""
+    return [*header(machine), "", *lines(rows, machines.limits_of(dict(machine))), "", *conclusion(rows)]
+
+
+def conclusion(rows: Sequence[Row]) -> list[str]:
+    """What is known, what is wrong, and at the end the table of speedups."""
+    found = []
     for title, told in (("known to be slower than NumPy:", known(rows)), ("failed:", failures(rows))):
         if told:
-            found += ["", title, *(f"  {text}" for text in told)]
-    return [*found, "", *speedups(rows)]
+            found += [title, *(f"  {text}" for text in told), ""]
+    return [*found, *speedups(rows)]

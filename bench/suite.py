@@ -33,7 +33,7 @@ class Settings:
     patience: float
 
 
-QUICK = Settings(seconds=0.25, fewest=3, most=7, patience=0.0)
+QUICK = Settings(seconds=0.25, fewest=6, most=9, patience=0.0)
 FULL = Settings(seconds=2.0, fewest=7, most=25, patience=3.0)
 
 
