@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from nnfast.kernels import winograd
 
 from nnfast.io.atomic import write_atomically
 
@@ -48,14 +49,15 @@ def speedups(found: Document, path: str | os.PathLike[str]) -> None:
     for number, backend in enumerate(COMPILED):
         fastest = [best(group).get(backend) for group in groups]
         lengths = [row.speedup if row else np.nan for row in fastest]
-        axes.barh(places + 0.4 * number - 0.2, lengths, 0.4, color=COLOURS[backend], label=SHOWN[backend])
+        axes.barh(places + 0.4 * number - 0.2, np.subtract(lengths, 1), 0.4, left=1, color=COLOURS[backend],
+                  label=SHOWN[backend])  # fmt: skip
     axes.axvline(1, color="black", linewidth=1)
     axes.set_xscale("log")
     axes.set_yticks(places, [group[0].workload for group in groups], fontsize=7)
     axes.set(xlabel=f"times faster than NumPy on one thread ({found.machine['threads']} threads)",
              title=_title(found), ylim=(len(groups) - 0.5, -0.5))  # fmt: skip
     axes.grid(axis="x", alpha=0.3)
-    axes.legend(loc="lower right")
+    figure.legend(loc="outside upper right")
     _save(figure, path)
 
 
@@ -92,9 +94,12 @@ def roofline(found: Document, path: str | os.PathLike[str]) -> None:
 
 def _points(axes: Axes, rows: Sequence[Row], x: Callable[[Row], float]) -> None:
     for backend in ("reference", *COMPILED):
-        mine = [row for row in rows if row.backend == backend]
-        axes.plot([x(row) for row in mine], [row.rate / 1e9 for row in mine], "o", markersize=4, alpha=0.6,
-                  color=COLOURS[backend], label=SHOWN[backend])  # fmt: skip
+        for transformed in (False, True):
+            mine = [row for row in rows if row.backend == backend and (row.algorithm in winograd.FORMS) == transformed]
+            if mine:
+                axes.plot([x(row) for row in mine], [row.rate / 1e9 for row in mine], "^" if transformed else "o",
+                          markersize=5, alpha=0.6, color=COLOURS[backend],
+                          label=SHOWN[backend] + transformed * ", Winograd")  # fmt: skip
 
 
 def _limits(found: Document) -> str:

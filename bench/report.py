@@ -35,15 +35,8 @@ def number(value: float) -> str:
     """Three digits, as far as they are of use."""
     if math.isnan(value):
         return "-"
-    return (
-        f"{value:.0f}"
-        if value >= 100
-        else f"{value:.1f}"
-        if value >= 10
-        else f"{value:.2f}"
-        if value >= 1
-        else f"{value:.2g}"
-    )
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 0.1 else 4
+    return f"{value:.{digits}f}"
 
 
 TITLES = (f"{'':{WIDTH}}{'ms':>10}{'x NumPy':>9}{'rate':>8} {'':8}{'limit':>6}{'error':>7}{'threads':>8}  "

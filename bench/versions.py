@@ -13,7 +13,13 @@ from .machine import ROOT
 from .worker import Worker
 
 LIMIT = 900.0  # seconds for an answer: the first one compiles every kernel
-PROGRAM = "import sys; sys.path.insert(0, {built!r}); sys.path.append({root!r}); from bench.version_process import main; main({threads})"
+PROGRAM = """
+import sys
+sys.path.insert(0, {built!r})
+sys.path.append({root!r})
+from bench.version_process import main
+main({threads})
+"""
 
 
 def resolve(name: str, root: Path = ROOT) -> str:

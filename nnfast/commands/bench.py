@@ -29,9 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--compare", nargs=2, metavar=("A", "B"),
                         help="what moved beyond the noise from A to B: commits, which are built and timed in turn, "
                         "or files of results")  # fmt: skip
-    parser.add_argument(
-        "--threads", type=positive_integer, metavar="N", help="threads that compute (default: all CPUs)"
-    )
+    parser.add_argument("--threads", type=positive_integer, metavar="N", help="threads that compute")
 
 
 def run(arguments: argparse.Namespace) -> int:
