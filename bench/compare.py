@@ -19,7 +19,7 @@ from .timing import calls_for
 from .worker import PeerError, Worker
 from .workload import Workload
 
-PAIRS = 11  # rounds; one of them more or less outside does not end an interval of 99 %
+PAIRS = 15  # two of them may be far off on either side, an interval of 99 % stays
 
 
 @dataclass(frozen=True)
