@@ -220,6 +220,18 @@ def test_backends_are_judged_by_their_fastest_algorithm():
     assert slower_backends([timed("cython", "im2col", 3e-5, reference=1e-5)]) == set()  # the call was measured
 
 
+def test_one_undisturbed_call_is_enough_to_be_fast():
+    row = timed("cython", "im2col", 3e-3)
+    row.seconds = [3e-3, 3e-3, 0.9e-3]
+    assert slower_backends([row]) == set()
+
+
+@pytest.mark.parametrize(("seconds", "disturbed", "found"), [
+    (1.1e-3, False, set()), (1.3e-3, False, {"cython"}), (1.3e-3, True, set()), (2.1e-3, True, {"cython"})])  # fmt: skip
+def test_a_busy_machine_must_be_more_certain(seconds, disturbed, found):
+    assert slower_backends([replace(timed("cython", "im2col", seconds), disturbed=disturbed)]) == found
+
+
 def test_rounds_alternate_and_stay_whole():
     said = []
 
