@@ -39,12 +39,13 @@ def _measured(arguments: argparse.Namespace) -> Document:
     kernels = numba_kernels(workloads)
     print(f"{len(workloads)} workloads, {len(kernels)} Numba kernels to compile if they are not on disk", flush=True)
     build(kernels)
-    described = machine.describe()
+    settings = QUICK if arguments.quick else FULL
+    described = machine.describe(settings.patience)
     limits = machine.limits_of(described)
     _say([*report.header(described), "", report.TITLES])
     rows = []
     for workload in workloads:
-        of_workload = measure(workload, QUICK if arguments.quick else FULL, machine.blas_text(described["blas"]))
+        of_workload = measure(workload, settings, machine.blas_text(described["blas"]))
         _say([workload.name, *(report.line(row, limits) for row in of_workload)])
         rows += of_workload
     _say(["", *report.conclusion(rows)])

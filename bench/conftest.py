@@ -18,14 +18,15 @@ class Results:
     """The rows of this session, by workload, and the machine that they belong to."""
 
     def __init__(self, quick: bool) -> None:
-        self.quick, self.machine = quick, machine.describe()
+        self.quick = quick
+        self.settings = QUICK if quick else FULL
+        self.machine = machine.describe(self.settings.patience)
         self.rows: dict[str, list[Row]] = {}
 
     def of(self, workload: Workload) -> list[Row]:
         """The rows of a workload, which is measured when it is asked for first."""
         if workload.name not in self.rows:
-            settings = QUICK if self.quick else FULL
-            self.rows[workload.name] = measure(workload, settings, machine.blas_text(self.machine["blas"]))
+            self.rows[workload.name] = measure(workload, self.settings, machine.blas_text(self.machine["blas"]))
         return self.rows[workload.name]
 
 

@@ -24,11 +24,15 @@ from .limits import measure
 ROOT = Path(__file__).parents[1]
 HASH = 12  # digits of a commit, enough for a file's name
 LONGEST = 48  # letters of a machine's name
+REPEATS = 3
 
 
-def describe(repeats: int = 3) -> dict[str, Any]:
-    """The machine as a JSON object; its limits are measured now, on the threads that are set."""
-    found = measure(repeats)
+def describe(patience: float) -> dict[str, Any]:
+    """The machine as a JSON object; its limits are measured now, on the threads that are set.
+
+    Each of them waits for a quiet machine for `patience` seconds.
+    """
+    found = measure(REPEATS, patience)
     return {
         "name": name(),
         "processor": processor(),

@@ -34,7 +34,7 @@ class Row:
     reference : the same of NumPy's reference in the same rounds.
     error : the largest, as a share of what the operation may have.
     disturbed : whether other processes took cores, so that the times say little.
-    note : why there are no times, or that it was slower than the reference each time it was measured.
+    note : what is wrong: why there are no times, or that it was slower than NumPy each time and is not known to be.
     """
 
     op: str

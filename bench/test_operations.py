@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from bench.machine import limits_of
-from bench.report import failed
 from bench.rows import Row
 from bench.workload import Workload
 from bench.zoo import zoo
@@ -49,7 +48,7 @@ def test_operation(benchmark: Any, results: Any, workload: Workload, backend: st
     [row] = [row for row in results.of(workload) if (row.backend, row.algorithm) == (backend, algorithm)]
     if row.seconds:
         _tell(benchmark, row, results.machine)
-    if failed(row):
+    if row.note:
         pytest.fail(f"{row.workload}, {row.variant}: {row.note}", pytrace=False)
 
 

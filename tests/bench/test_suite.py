@@ -23,7 +23,7 @@ from bench.timing import Turn
 from bench.workload import Workload, numba_kernels
 from bench.zoo import ATTRIBUTES, FUSED_SHAPES, QUICK_SHAPES, SHAPES, convolution, large, plain, zoo
 
-BRIEF = Settings(seconds=0.0, fewest=3, most=3, patience=0.0)
+BRIEF = Settings(warm=0.0, seconds=0.0, fewest=3, most=3, patience=0.0)
 SMALL = plain("add", "small", **{"...": 1000})
 
 
@@ -208,6 +208,13 @@ def test_a_kernel_that_was_slow_by_chance_is_not(monkeypatch):
     assert len(attempts) == 2
 
 
+def test_a_kernel_known_to_be_slower_fails_nothing(monkeypatch):
+    monkeypatch.setitem(slower.SLOWER, ("cython", "add", ""), "it is slow")
+    attempts = counted(monkeypatch, {"numba": [1], "cython": [2]})
+    assert not any(row.note for row in measure(SMALL, BRIEF, ""))
+    assert len(attempts) == 1
+
+
 def timed(backend, algorithm, seconds, reference=1e-3):
     return Row("conv2d_forward", "3x3", backend, algorithm, 1, "", 100, 10, [seconds] * 3, [reference] * 3)
 
@@ -226,10 +233,21 @@ def test_one_undisturbed_call_is_enough_to_be_fast():
     assert slower_backends([row]) == set()
 
 
-@pytest.mark.parametrize(("seconds", "disturbed", "found"), [
-    (1.1e-3, False, set()), (1.3e-3, False, {"cython"}), (1.3e-3, True, set()), (2.1e-3, True, {"cython"})])  # fmt: skip
-def test_a_busy_machine_must_be_more_certain(seconds, disturbed, found):
-    assert slower_backends([replace(timed("cython", "im2col", seconds), disturbed=disturbed)]) == found
+@pytest.mark.parametrize(("seconds", "disturbed", "slow"), [(1.1e-3, False, False), (1.3e-3, False, True),
+                                                            (1.3e-3, True, False), (2.1e-3, True, True)])  # fmt: skip
+def test_a_busy_machine_must_be_more_certain(seconds, disturbed, slow):
+    row = replace(timed("cython", "im2col", seconds), disturbed=disturbed)
+    assert slower_backends([row]) == ({"cython"} if slow else set())
+
+
+@pytest.mark.parametrize("algorithm", ["direct", "winograd"])
+def test_winograd_has_bounds_of_its_own(algorithm):
+    """Its errors on a first layer are beyond those of sums in any order."""
+    [workload] = [item for item in convolution(QUICK_SHAPES[7]) if item.op == "conv2d_forward"]
+    prepared = calls.Prepared(workload)
+    shares = prepared.share_of_bound(prepared.call("numba", algorithm), algorithm)
+    assert shares["y"] <= 1
+    assert ("winograd" in prepared.bounds) == (algorithm == "winograd")
 
 
 def test_rounds_alternate_and_stay_whole():
