@@ -47,9 +47,9 @@ def document(machine: Mapping[str, Any], quick: bool, rows: Sequence[Row]) -> Do
     return Document(machine, machines.commit(), now, quick, rows)
 
 
-def kept_at(found: Document, root: Path = machines.ROOT) -> Path:
+def kept_at(found: Document) -> Path:
     """Where results are kept: a folder for each machine, a file for each commit."""
-    return root / "bench" / "results" / found.machine["name"] / f"{found.commit}.json"
+    return machines.ROOT / "bench" / "results" / found.machine["name"] / f"{found.commit}.json"
 
 
 def write(found: Document, path: Path) -> None:

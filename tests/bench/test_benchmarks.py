@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from nnfast.kernels import OPS
 from nnfast.kernels.blocking import BLOCK
 from nnfast.kernels.launch import bind
-
-sys.path.append(str(Path(__file__).parents[2]))  # the benchmarks are not installed
 
 from bench import convolutions, limit_kernels, memory_bound, own, shapes
 from bench.memory import aligned

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.append(str(Path(__file__).parents[2]))  # the benchmarks are not installed
 
 from bench import compare, document, machine, moves, plots, report
 from bench.compare import Entry
@@ -115,7 +111,8 @@ def test_damaged_rows_are_told(tmp_path):
 
 
 def test_results_have_a_place_for_each_machine_and_commit():
-    assert document.kept_at(results(), Path("root")) == Path("root/bench/results/cpu-2-abcd/0123456789ab.json")
+    expected = machine.ROOT / "bench/results/cpu-2-abcd/0123456789ab.json"
+    assert document.kept_at(results()) == expected
 
 
 def test_this_machine():

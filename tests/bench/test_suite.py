@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from nnfast.kernels import OPS, get_num_threads
 from nnfast.kernels.launch import run
-
-sys.path.append(str(Path(__file__).parents[2]))  # the benchmarks are not installed
 
 from bench import calls, slower, suite, values
 from bench.rows import Row, best
