@@ -75,7 +75,7 @@ def roofline(found: Document, path: str | os.PathLike[str]) -> None:
     left, right = figure.subplots(1, 2)
     products = [row for row in found.rows if row.flops and row.seconds]
     others = [row for row in found.rows if row.flops is None and row.seconds]
-    _points(left, products, lambda row: row.flops / row.bytes)
+    _points(left, products, lambda row: (row.flops or 0) / row.bytes)
     _points(right, others, lambda row: row.bytes)
     intensity = np.geomspace(0.1, 1000, 100)
     roof = np.minimum(limits.flops, intensity * limits.bandwidth) / 1e9

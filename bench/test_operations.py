@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,7 +22,8 @@ class Clock:
     """A clock that shows measured times again: a call of `tick` takes as long as the next one of them."""
 
     def __init__(self) -> None:
-        self.now, self.left = 0.0, iter(())
+        self.now = 0.0
+        self.left: Iterator[float] = iter(())
 
     def __call__(self) -> float:
         return self.now

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .worker import serve
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 def main(threads: int) -> None:
     """Answer until nobody asks any more."""
     calls: dict[str, Call] = {}
-    answers = {"compile": _compile, "load": lambda **workload: _load(calls, workload),
+    answers: dict[str, Callable[..., dict[str, Any]]] = {"compile": _compile, "load": lambda **workload: _load(calls, workload),
                "time": lambda **request: _time(calls, **request)}  # fmt: skip
 
     def hello() -> dict[str, Any]:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from bench import command, document, machine, versions
+from bench.moves import Move
+from bench.worker import PeerError
 from nnfast.cli import main
 from nnfast.commands.bench import repository
 
 ROOT = Path(__file__).parents[2]
-from bench import command, document, machine, versions
-from bench.moves import Move
-from bench.worker import PeerError
 
 
 @pytest.fixture
