@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 def main(threads: int) -> None:
     """Answer until nobody asks any more."""
     calls: dict[str, Call] = {}
-    answers: dict[str, Callable[..., dict[str, Any]]] = {"compile": _compile, "load": lambda **workload: _load(calls, workload),
-               "time": lambda **request: _time(calls, **request)}  # fmt: skip
+    answers: dict[str, Callable[..., dict[str, Any]]] = {
+        "compile": _compile,
+        "load": lambda **workload: _load(calls, workload),
+        "time": lambda **request: _time(calls, **request),
+    }
 
     def hello() -> dict[str, Any]:
         import nnfast
