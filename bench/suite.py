@@ -135,7 +135,7 @@ def take_rounds(sides: Sequence[Callable[[], Turn]], repeats: int, patience: flo
         if len(rounds) < repeats:
             continue
         deadline = deadline or time.perf_counter() + patience
-        quiet = sum(not any(one.disturbed for one in round) for round in rounds)
+        quiet = sum(not any(one.disturbed for one in turns) for turns in rounds)
         if quiet >= repeats or time.perf_counter() >= deadline:
             break
-    return sorted(rounds, key=lambda round: max(one.waited if one.disturbed else 0 for one in round))[:repeats]
+    return sorted(rounds, key=lambda turns: max(one.waited if one.disturbed else 0 for one in turns))[:repeats]

@@ -45,7 +45,6 @@ CLOCK = Clock()
 
 
 @pytest.mark.benchmark(timer=CLOCK)
-@pytest.mark.filterwarnings("ignore:Benchmark fixture was not used")  # for what could not be timed
 def test_operation(benchmark: Any, results: Any, workload: Workload, backend: str, algorithm: str) -> None:
     [row] = [row for row in results.of(workload) if (row.backend, row.algorithm) == (backend, algorithm)]
     if row.seconds:

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SPOILED = """
+PLUGIN = """
+import signal
 import pytest
 
 @pytest.fixture(autouse=True, scope="session")
-def spoiled():
+def changed():
     from bench.calls import Prepared
     right = Prepared.call
 
@@ -24,7 +25,7 @@ def spoiled():
         made = right(prepared, backend, algorithm)
         if backend != "cython":
             return made
-        return lambda: (made(), prepared.memory["y"].__setitem__(0, 1e9))
+        return lambda: (made(), {instead})
 
     Prepared.call = call
 """
@@ -95,13 +96,25 @@ def test_it_ends_with_the_table_and_writes_json(tmp_path):
     assert {row["op"] for row in body["rows"]} == {"increment", "finite"}
 
 
-def test_a_wrong_result_fails_its_test_alone(tmp_path):
-    (tmp_path / "spoiled.py").write_text(SPOILED)
-    done = pytest_here("--benchmark", "--benchmark-quick", "-k", "relu6_forward", "-p", "spoiled", "-rN",
+def changed(tmp_path, instead, *arguments):
+    """Run the suite where the Cython kernels do something else, too."""
+    (tmp_path / "changed.py").write_text(PLUGIN.format(instead=instead))
+    return pytest_here("--benchmark", "--benchmark-quick", "-p", "changed", "-rN", *arguments,
                        "--benchmark-results", str(tmp_path / "results.json"),
                        env=os.environ | {"PYTHONPATH": str(tmp_path)})  # fmt: skip
+
+
+def test_a_wrong_result_fails_its_test_alone(tmp_path):
+    done = changed(tmp_path, 'prepared.memory["y"].__setitem__(0, 1e9)', "-k", "relu6_forward")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "1 failed, 2 passed" in done.stdout
     assert "relu6_forward 1 M, Cython: wrong result: y is off by" in done.stdout
     rows = json.loads((tmp_path / "results.json").read_text())["rows"]
     assert [row["backend"] for row in rows if not row["seconds"]] == ["cython"]
+
+
+def test_an_interrupted_run_tells_what_it_has(tmp_path):
+    instead = 'prepared.workload.op == "finite" and signal.raise_signal(signal.SIGINT)'
+    done = changed(tmp_path, instead, "-k", "increment or finite")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert {row["op"] for row in json.loads((tmp_path / "results.json").read_text())["rows"]} == {"increment"}
