@@ -20,6 +20,7 @@ from .slower import expected_slower
 from .timing import Turn, calls_for, median, turn
 from .workload import Workload
 
+LONG = 0.05  # seconds of a call from which on nothing has to become warm
 JUDGED = 3  # times that a workload is measured before a kernel is said to be slower than NumPy
 
 
@@ -110,8 +111,9 @@ def _time(calls: Sequence[tuple[Row, Call]], settings: Settings) -> None:
             call()
             seconds = time.perf_counter() - start
             count = calls_for(seconds)
-            sides.append(partial(turn, call, count, settings.warm))
-            spent += max(settings.warm, seconds) + count * seconds
+            warm = settings.warm if seconds < LONG else 0.0
+            sides.append(partial(turn, call, count, warm))
+            spent += (max(warm, seconds) if warm else 0.0) + count * seconds
         repeats = max(settings.fewest, min(settings.most, int(settings.seconds / spent)))
         rounds = take_rounds(sides, repeats, settings.patience)
     for number, (row, _) in enumerate(calls):

@@ -51,15 +51,13 @@ def settle(limit: float = 0.2) -> None:
 
 
 def turn(call: Callable[[], object], calls: int, warm_seconds: float = WARM) -> Turn:
-    """Time `calls` calls in a row, after at least one and `warm_seconds` seconds of them; quiet afterwards.
+    """Time `calls` calls in a row, after `warm_seconds` seconds of them; quiet afterwards.
 
     The other side has had the caches meanwhile, and the threads have slept.
     """
     warm = time.perf_counter() + warm_seconds
-    while True:
+    while time.perf_counter() < warm:
         call()
-        if time.perf_counter() >= warm:
-            break
     waited, begin = seconds_waited(), time.perf_counter()
     seconds = []
     for _ in range(calls):

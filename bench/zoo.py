@@ -60,15 +60,15 @@ SHAPES = (
     Shape("", 128, 128, 16, 3, batch=32),
     Shape("", 512, 512, 4, 3, batch=64),
     Shape("", 1, 32, 28, 3, batch=128),
-    Shape("", 3, 64, 224, 7, stride=2, batch=4),
+    Shape("", 3, 64, 224, 7, stride=2, batch=2),
     Shape("", 256, 64, 8, 1, batch=128),
     Shape("", 256, 512, 28, 1, stride=2, batch=16),
     Shape("", 16, 32, 14, 5, batch=128),
     Shape("", 48, 64, 28, 7, batch=4),
     Shape("", 128, 128, 28, 3, groups=32, batch=8),
-    Shape("", 144, 144, 32, 3, groups=144, batch=32),
-    Shape("", 144, 144, 32, 3, stride=2, groups=144, batch=32),
-    Shape("", 240, 240, 28, 5, groups=240, batch=8),
+    Shape("", 144, 144, 32, 3, groups=144, batch=8),
+    Shape("", 144, 144, 32, 3, stride=2, groups=144, batch=16),
+    Shape("", 240, 240, 28, 5, groups=240, batch=4),
 )
 """More of well-known networks, larger, with groups and depthwise 5x5."""
 FUSED_SHAPES = (QUICK_SHAPES[0], QUICK_SHAPES[1], QUICK_SHAPES[-1])
