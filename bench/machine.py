@@ -30,8 +30,8 @@ REPEATS = 3
 def describe(patience: float) -> dict[str, Any]:
     """The machine as a JSON object; its limits are measured now, on the threads that are set.
 
-    Each of them waits for a quiet machine for `patience` seconds. Shorter calls are tried, too: on a busy machine some of
-    them are undisturbed, and a limit is what was reached at best.
+    Each of them waits for a quiet machine for `patience` seconds. Shorter calls are tried, too: on a busy machine some
+    of them are undisturbed, and a limit is what was reached at best.
     """
     found, shorter = measure(REPEATS, patience), limits()
     flops, bandwidth = max(found.flops, shorter.flops), max(found.copy, shorter.bandwidth)
