@@ -11,7 +11,7 @@ from nnfast.kernels.limits import Limits
 
 from . import machine as machines
 from .rows import NOISE, SHOWN, Row, best
-from .slower import SLOWER, expected_slower
+from .slower import why_slower
 from .timing import geometric_mean
 
 COMPILED = ("cython", "numba")
@@ -104,11 +104,11 @@ def known(rows: Iterable[Row]) -> list[str]:
     found = []
     for group in by_workload(rows):
         for row in best(group).values():
-            if not expected_slower(row):
+            told = why_slower(row)
+            if told is None:
                 continue
-            told = "is no longer slower than NumPy, bench/slower.py may forget it"
-            if row.speedup < 1 + NOISE:
-                told = SLOWER[expected_slower(row)]  # type: ignore[index]
+            if row.speedup >= 1 + NOISE:
+                told = "is no longer slower than NumPy, bench/slower.py may forget it"
             found.append(f"{row.workload}, {row.variant} ({number(row.speedup)}): {told}")
     return found
 

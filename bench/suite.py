@@ -16,7 +16,7 @@ from nnfast.kernels.launch import release_scratch, single_threaded_blas
 
 from .calls import Call, Prepared
 from .rows import Row, best, slower
-from .slower import expected_slower
+from .slower import why_slower
 from .timing import Turn, calls_for, median, turn
 from .workload import Workload
 
@@ -76,10 +76,10 @@ def measure(workload: Workload, settings: Settings, blas: str) -> list[Row]:
             _time(calls, settings)
             always = slower(timed) & always if attempt else slower(timed)
             slow = [row for row in best(timed).values() if row.backend in always]
-            if all(expected_slower(row) for row in slow):
+            if all(why_slower(row) for row in slow):
                 break
         for row in slow:
-            if not expected_slower(row):
+            if not why_slower(row):
                 row.note = f"slower than NumPy in {JUDGED} measurements"
     release_scratch()
     return rows
