@@ -58,17 +58,17 @@ def copies() -> dict[str, Callable[[], None]]:
     }
 
 
-def best(call: Callable[[], None], repeats: int) -> tuple[float, bool]:
+def best(call: Callable[[], None], repeats: int, patience: float = PATIENCE) -> tuple[float, bool]:
     """The shortest of four calls in each of several turns, in seconds, and whether the turns were disturbed."""
-    [turns] = in_turn([lambda: turn(call, 4)], repeats, PATIENCE)
+    [turns] = in_turn([lambda: turn(call, 4)], repeats, patience)
     return min(seconds for one in turns for seconds in one.seconds), disturbed(turns)
 
 
-def measure(repeats: int = 5) -> Limits:
-    """The limits on the threads that are set."""
+def measure(repeats: int = 5, patience: float = PATIENCE) -> Limits:
+    """The limits on the threads that are set; each waits for a quiet machine for `patience` seconds."""
     call, flops = multiply_adds()
-    multiplied, unsure = best(call, repeats)
-    copied = [best(copy, repeats) for copy in copies().values()]
+    multiplied, unsure = best(call, repeats, patience)
+    copied = [best(copy, repeats, patience) for copy in copies().values()]
     seconds, also_unsure = min(copied)
     return Limits(flops / multiplied, 2 * 4 * COPIED / seconds, unsure or also_unsure)
 

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 WAITED = 0.05  # of a turn's time: what threads may have waited for a core in one that counts as undisturbed
-
-
 WARM = 0.03  # seconds of calls before those that are timed: processors take as long to reach their speed
 
 
@@ -52,16 +50,14 @@ def settle(limit: float = 0.2) -> None:
             return
 
 
-def turn(call: Callable[[], object], calls: int) -> Turn:
-    """Time `calls` calls in a row, after `WARM` seconds of them; quiet afterwards.
+def turn(call: Callable[[], object], calls: int, warm_seconds: float = WARM) -> Turn:
+    """Time `calls` calls in a row, after `warm_seconds` seconds of them; quiet afterwards.
 
     The other side has had the caches meanwhile, and the threads have slept.
     """
-    warm = time.perf_counter() + WARM
-    while True:
+    warm = time.perf_counter() + warm_seconds
+    while time.perf_counter() < warm:
         call()
-        if time.perf_counter() >= warm:
-            break
     waited, begin = seconds_waited(), time.perf_counter()
     seconds = []
     for _ in range(calls):

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import nnfast
-from nnfast.commands import compare, evaluate, info, predict, train
+from nnfast.commands import bench, compare, evaluate, info, predict, train
 
-COMMANDS = {"train": train, "predict": predict, "evaluate": evaluate, "compare": compare, "info": info}
+COMMANDS = {"train": train, "predict": predict, "evaluate": evaluate, "compare": compare, "bench": bench, "info": info}
 USAGE_ERROR = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 

@@ -32,8 +32,8 @@ def run(arguments: argparse.Namespace) -> int:
         "system": platform.platform,
         "packages": lambda: ", ".join(map(_package, ("numpy", "scipy", "numba", "llvmlite", "matplotlib", "tqdm"))),
         "extras": lambda: ", ".join(_extra(name, extra) for name, extra in _EXTRAS.items()),
-        "built with": _built_with,
-        "processor": _processor,
+        "built with": built_with,
+        "processor": processor,
         "vectors": _vectors,
         "Cython kernels": _instruction_set,
         "threads": _threads,
@@ -77,14 +77,15 @@ def _runtime() -> Any:
     return runtime
 
 
-def _built_with() -> str:
-    _runtime()
-    # Modules that Cython made share their types in a module whose name carries its version.
-    found = {match[1] for name in sys.modules if (match := re.fullmatch(r"_cython_(\d+_\d+_\w+)", name))}
-    return f"Cython {', '.join(sorted(found)).replace('_', '.')}" if found else "a Cython that leaves no trace"
+def built_with() -> str:
+    """The version of Cython that the extensions were made with."""
+    # The type of functions that Cython made stands in a module whose name carries its version.
+    found = re.fullmatch(r"_cython_(\d+_\d+_\w+)", type(_runtime().run).__module__)
+    return f"Cython {found[1].replace('_', '.')}" if found else "a Cython that leaves no trace"
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The processor's name, as the system gives it."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             names = {line.split(":", 1)[1].strip() for line in file if line.startswith(("model name", "Model"))}

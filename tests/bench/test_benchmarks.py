@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,12 +12,11 @@ from nnfast.kernels import OPS
 from nnfast.kernels.blocking import BLOCK
 from nnfast.kernels.launch import bind
 
-sys.path.append(str(Path(__file__).parents[2]))  # the benchmarks are not installed
-
 from bench import convolutions, limit_kernels, memory_bound, own, shapes
 from bench.memory import aligned
 from bench.peer_process import Peer, PeerError
 from bench.timing import Turn, in_turn, median
+from bench.workload import READ_TWICE
 
 ANSWERS = {
     "waits": "sys.stdin.readline(); time.sleep(60)",
@@ -109,16 +107,18 @@ def test_copies_copy(name):
     np.testing.assert_array_equal(y, x)
 
 
-@pytest.mark.parametrize("name", memory_bound.NAMES)
-def test_memory_bound_operations_exist(name):
-    op = name.split()[0]
-    assert op in OPS
-    assert memory_bound.READ_TWICE.get(op, set()) <= {array.name for array in OPS[op].inputs}
+def test_memory_bound_workloads_are_large_ones():
+    chosen = memory_bound.workloads()
+    assert [name for name, _ in chosen] == list(memory_bound.NAMES)
+    assert all(workload.operation.flops is None for _, workload in chosen)
+    losses = memory_bound.workloads(["cross_entropy_forward"])
+    assert [name for name, _ in losses] == ["cross_entropy_forward", "cross_entropy_forward smoothed"]
+    assert [workload.attributes["label_smoothing"] for _, workload in losses] == [0.0, 0.1]
 
 
-def test_updates_move_twice():
-    arrays = {name: np.zeros(8, np.float32) for name in ("p", "g", "exp_avg", "exp_avg_sq")}
-    assert memory_bound.moved("adam_step", arrays) == 4 * 8 * 7
+@pytest.mark.parametrize("op", READ_TWICE)
+def test_what_is_read_twice_is_an_input(op):
+    assert READ_TWICE[op] <= {array.name for array in OPS[op].inputs}
 
 
 def test_medians_are_of_all_calls():

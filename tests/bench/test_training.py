@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parents[2]))  # the benchmarks are not installed
-
 from bench import models, own_steps, peers, scaling, startup, training
 from bench.timing import Turn, geometric_mean
 from bench.training import FORMATS, Case, Result
