@@ -179,7 +179,7 @@ def main() -> int:
     report.say(f"PyTorch {peer.version}, channels_last, allocator that keeps memory")
     if arguments.save is not None:
         figures = {"limits": dataclasses.asdict(limits), "torch": peer.version, "rows": [record(row) for row in found]}
-        report.save(arguments.save or ("sweep" if arguments.sweep else "convolutions"), "convolutions", figures)
+        report.save(arguments.save or ("sweep" if arguments.sweep else "convolutions"), figures, "convolutions")
     return 1 if any(row.found.wrong for row in found) else 0
 
 

@@ -121,7 +121,7 @@ def main() -> int:
         figures = _table(arguments.models, formats, lambda model: results(model, batch, 0, [threads]), report.say)
         name, plot = "training", "training"
     if arguments.save is not None:
-        report.save(arguments.save or name, plot, figures)
+        report.save(arguments.save or name, figures, plot)
     return 0
 
 

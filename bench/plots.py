@@ -44,7 +44,14 @@ def _bars(axes: Axes, labels: Sequence[str], groups: Mapping[str, Sequence[float
     for number, (name, values) in enumerate(groups.items()):
         places = [row + (number - (len(groups) - 1) / 2) * height for row in range(len(labels))]
         drawn = [(place, value) for place, value in zip(places, values, strict=True) if value is not None]
-        axes.barh([place for place, _ in drawn], [value - 1 for _, value in drawn], height, left=1, label=name)
+        axes.barh(
+            [place for place, _ in drawn],
+            [value - 1 for _, value in drawn],
+            height,
+            left=1,
+            color=f"C{number}",
+            label=name,
+        )
     axes.axvline(1, color="black", linewidth=1)
     axes.set_xscale("log", base=2)
     _plain_numbers(axes.xaxis)
@@ -77,14 +84,14 @@ def training(figures: Figures) -> Figure:
 
 
 def scaling(figures: Figures) -> Figure:
-    """The time an image against what grows: a panel for every network, a line for each library and count of threads."""
+    """The time an image against what grows: a panel a network, a line for each library and number of threads."""
     rows, grows = figures["rows"], figures["grows"]
     models = list(dict.fromkeys(row["model"] for row in rows))
     figure = _figure(5 * len(models), 4)
     for axes, model in zip(figure.subplots(1, len(models), squeeze=False)[0], models, strict=True):
         lines: dict[str, list[tuple[float, float]]] = {}
         for row in rows:
-            if row["model"] == model and row["ms"] is not None:
+            if row["model"] == model and row["ms"] is not None and not row["disturbed"]:
                 name = f"{row['title']}, {row['threads']} thread{'s' * (row['threads'] > 1)}"
                 lines.setdefault(name, []).append((row[grows], row["ms"] * 1e3 / row["images"]))
         for name, points in lines.items():
@@ -145,7 +152,7 @@ PLOTS: dict[str, Callable[[Figures], Figure]] = {
 def draw(record: Mapping[str, Any], file: Path) -> None:
     """Draw a record that a benchmark has saved to a PNG file, with its date and machine below."""
     figure = PLOTS[record["plot"]](record["figures"])
-    figure.supxlabel(f"{record['command']}, {record['date']}, {record['machine']}", fontsize=6, color="grey")
+    figure.supxlabel(f"{record['machine']}; {record['date']}", fontsize=6, color="grey")
     with write_atomically(file) as stream:
         figure.savefig(stream, format="png")
 

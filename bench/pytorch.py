@@ -108,7 +108,7 @@ def main() -> int:
     report.say(f"PyTorch {peer.version}, allocator that keeps memory")
     if arguments.save is not None:
         figures = {"torch": peer.version, "backends": arguments.backend, "rows": [row.record() for row in found]}
-        report.save(arguments.save or "kernels", "kernels", figures)
+        report.save(arguments.save or "kernels", figures, "kernels")
     return 1 if any(row.wrong for row in found) else 0
 
 

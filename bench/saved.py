@@ -82,26 +82,27 @@ class Report:
         print(text, flush=True)
         self.lines.append(text)
 
-    def save(self, name: str, plot: str, figures: Mapping[str, Any]) -> None:
-        """Write text, figures and plot.
+    def save(self, name: str, figures: Mapping[str, Any] | None = None, plot: str = "") -> None:
+        """Write the text; with figures, write and draw them, too.
 
         Parameters
         ----------
         name : of a table in ``bench/results``, or the path of a .txt file; the others stand beside it.
-        plot : what draws the figures, a key of `plots.PLOTS`.
         figures : plain data; NaN becomes null.
+        plot : what draws the figures, a key of `plots.PLOTS`.
         """
         from nnfast.io.atomic import write_atomically
 
         from .plots import draw
 
         file = Path(name) if name.endswith(".txt") else RESULTS / f"{name}.txt"
-        record = vars(self.heading) | {"plot": plot, "figures": _plain(figures)}
         with write_atomically(file) as stream:
             stream.write(("\n".join(self.lines) + "\n").encode())
-        with write_atomically(file.with_suffix(".json")) as stream:
-            stream.write(json.dumps(record, indent=1, allow_nan=False).encode() + b"\n")
-        draw(record, file.with_suffix(".png"))
+        if figures is not None:
+            record = vars(self.heading) | {"plot": plot, "figures": _plain(figures)}
+            with write_atomically(file.with_suffix(".json")) as stream:
+                stream.write(json.dumps(record, indent=1, allow_nan=False).encode() + b"\n")
+            draw(record, file.with_suffix(".png"))
 
 
 def _plain(value: Any) -> Any:
@@ -116,8 +117,8 @@ def _plain(value: Any) -> Any:
 def add_save_argument(parser: argparse.ArgumentParser, default: str) -> None:
     """Add ``--save [FILE]``; without FILE it is the empty string, and absent it is None."""
     parser.add_argument("--save", metavar="FILE.txt", type=_text_file, nargs="?", const="",
-                        help=f"write what is printed, and figures and a plot beside it (default: {default} in "
-                             "bench/results)")  # fmt: skip
+                        help=f"write what is printed, with figures and plot if there are any, beside it (default: "
+                             f"{default} in bench/results)")  # fmt: skip
 
 
 def _text_file(text: str) -> str:
