@@ -10,11 +10,12 @@ reference finds, so that every operation is judged alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from .arguments import Pair, Size2, as_images, as_rows, channels_last, check_size, floating, optional, pair, ranked
 from .convolution import convolved
 from .judgement import Call, Results
 from .launch import floating_dtype
@@ -22,64 +23,13 @@ from .ops import OPS
 from .pooling import pooled
 
 Upstream = Callable[[tuple[int, ...], np.dtype], np.ndarray]
-Size2 = int | Sequence[int]
-Pair = tuple[int, int]
 LARGEST_WINDOW = 256  # places of maxima are kept as bytes
-
-
-# ---------------------------------------------------------------- how arrays lie in memory
-
-
-def _array(who: str, name: str, value: Any) -> np.ndarray:
-    array = np.asarray(value)
-    if array.dtype not in (np.float32, np.float64):
-        raise TypeError(f"{who}: {name} is {array.dtype}, expected float32, or float64 for the reference")
-    return array
-
-
-def _ranked(who: str, name: str, value: Any, dims: str) -> np.ndarray:
-    """A floating array that has as many dimensions as `dims` names."""
-    array = _array(who, name, value)
-    if array.ndim != len(dims.split(", ")):
-        raise ValueError(f"{who}: {name} has shape {array.shape}, expected ({dims})")
-    return array
-
-
-def _last(images: np.ndarray) -> np.ndarray:
-    """The second dimension, channels, as the last one."""
-    return np.ascontiguousarray(np.moveaxis(images, 1, -1)) if images.ndim > 2 else images
-
-
-def _images(who: str, value: Any, dims: str = "N, C, H, W", name: str = "input") -> np.ndarray:
-    return _last(_ranked(who, name, value, dims))
-
-
-def _rows(array: np.ndarray) -> np.ndarray:
-    """(M, C) of (N, C) or of channels-last images."""
-    return array.reshape(-1, array.shape[-1])
-
-
-def _optional(value: Any, like: np.ndarray) -> np.ndarray:
-    return np.empty(0, like.dtype) if value is None else np.asarray(value)
-
-
-def _pair(who: str, name: str, value: Size2, least: int = 1) -> Pair:
-    numbers = (value, value) if isinstance(value, int) else tuple(value) if isinstance(value, Sequence) else ()
-    if len(numbers) != 2 or not all(isinstance(number, int) and number >= least for number in numbers):
-        raise ValueError(f"{who}: {name} is {value!r}, expected a whole number of at least {least}, or a pair of them")
-    return numbers[0], numbers[1]
-
-
-def _check_size(who: str, x: np.ndarray, output: Sequence[int]) -> None:
-    """See that at least one window fits into channels-last images."""
-    if min(output) < 1:
-        raise ValueError(f"{who}: the window is larger than the padded input of {x.shape[1]} x {x.shape[2]} pixels")
 
 
 def _of_images(upstream: Upstream, y: np.ndarray) -> np.ndarray:
     """The gradient with respect to channels-last images."""
     n, oh, ow, k = y.shape
-    return _last(upstream((n, k, oh, ow), y.dtype))
+    return channels_last(upstream((n, k, oh, ow), y.dtype))
 
 
 def _call(op: str, arrays: Mapping[str, np.ndarray], attributes: Mapping[str, Any], **shown: str) -> Call:
@@ -88,7 +38,7 @@ def _call(op: str, arrays: Mapping[str, np.ndarray], attributes: Mapping[str, An
 
 def _bias(dy: np.ndarray) -> Call:
     """The gradient of a bias that was added to every row of dy."""
-    return _call("sum_forward", {"x": _rows(dy)[np.newaxis]}, {}, y="gradient of bias")
+    return _call("sum_forward", {"x": as_rows(dy)[np.newaxis]}, {}, y="gradient of bias")
 
 
 # ---------------------------------------------------------------- products
@@ -99,18 +49,18 @@ def conv2d(
     dilation: Size2 = 1, groups: int = 1,
 ) -> list[Call]:  # fmt: skip
     """Result; gradients of input, weight and bias."""
-    x, w = _images("conv2d", input), _images("conv2d", weight, "K, C / groups, R, S", "weight")
+    x, w = as_images("conv2d", input), as_images("conv2d", weight, "K, C / groups, R, S", "weight")
     if x.shape[3] != w.shape[3] * groups:
         among = f" in each of {groups} groups" if groups > 1 else ""
         raise ValueError(f"conv2d: input has {x.shape[3]} channels, weight expects {w.shape[3]}{among}")
     if groups < 1 or len(w) % groups:
         raise ValueError(f"conv2d: groups is {groups}, expected a divisor of the {len(w)} output channels")
-    steps, spacing = _pair("conv2d", "stride", stride), _pair("conv2d", "dilation", dilation)
-    around = _pair("conv2d", "padding", padding, 0)
+    steps, spacing = pair("conv2d", "stride", stride), pair("conv2d", "dilation", dilation)
+    around = pair("conv2d", "padding", padding, 0)
     geometry = zip(x.shape[1:3], w.shape[1:3], steps, around, spacing, strict=True)
-    _check_size("conv2d", x, [convolved(*numbers) for numbers in geometry])
+    check_size("conv2d", x, [convolved(*numbers) for numbers in geometry])
     window: dict[str, Any] = {"stride": steps, "padding": around, "dilation": spacing, "groups": groups}
-    forward = _call("conv2d_forward", {"x": x, "w": w, "b": _optional(bias, x)}, window)
+    forward = _call("conv2d_forward", {"x": x, "w": w, "b": optional(bias, x)}, window)
     dy = _of_images(upstream, forward.reference["y"])
     gradients = [
         _call("conv2d_backward_data", {"dy": dy, "w": w}, window | {"size": x.shape[1:3]}, dx="gradient of input"),
@@ -122,13 +72,13 @@ def conv2d(
 
 def linear(upstream: Upstream, input: Any, weight: Any, bias: Any = None) -> list[Call]:
     """Result; gradients of input, weight and bias."""
-    x, w = _array("linear", "input", input), _ranked("linear", "weight", weight, "O, I")
+    x, w = floating("linear", "input", input), ranked("linear", "weight", weight, "O, I")
     if x.ndim == 0 or x.shape[-1] != w.shape[1]:
         raise ValueError(f"linear: input has shape {x.shape}, weight expects (..., {w.shape[1]})")
-    rows = _rows(x)
-    dy = _rows(upstream((*x.shape[:-1], len(w)), x.dtype))
+    rows = as_rows(x)
+    dy = as_rows(upstream((*x.shape[:-1], len(w)), x.dtype))
     calls = [
-        _call("linear_forward", {"x": rows, "w": w, "b": _optional(bias, x)}, {}),
+        _call("linear_forward", {"x": rows, "w": w, "b": optional(bias, x)}, {}),
         _call("linear_backward_data", {"dy": dy, "w": w}, {}, dx="gradient of input"),
         _call("linear_backward_weight", {"x": rows, "dy": dy}, {}, dw="gradient of weight"),
     ]
@@ -137,7 +87,7 @@ def linear(upstream: Upstream, input: Any, weight: Any, bias: Any = None) -> lis
 
 def matmul(upstream: Upstream, a: Any, b: Any) -> list[Call]:
     """The product of two matrices; gradients of both."""
-    first, second = _ranked("matmul", "a", a, "M, I"), _ranked("matmul", "b", b, "I, O")
+    first, second = ranked("matmul", "a", a, "M, I"), ranked("matmul", "b", b, "I, O")
     if first.shape[1] != second.shape[0]:
         raise ValueError(f"matmul: a has shape {first.shape}, b has {second.shape}, expected ({first.shape[1]}, O)")
     dy = upstream((first.shape[0], second.shape[1]), first.dtype)
@@ -156,7 +106,7 @@ def max_pool2d(
     dilation: Size2 = 1, ceil_mode: bool = False,
 ) -> list[Call]:  # fmt: skip
     """Maxima; gradient of input."""
-    x, spacing = _images("max_pool2d", input), _pair("max_pool2d", "dilation", dilation)
+    x, spacing = as_images("max_pool2d", input), pair("max_pool2d", "dilation", dilation)
     window = _pool_window("max_pool2d", x, kernel_size, stride, padding, spacing, ceil_mode) | {"dilation": spacing}
     if math.prod(window["kernel_size"]) > LARGEST_WINDOW:
         raise NotImplementedError(f"max_pool2d: kernel_size is {window['kernel_size']}, expected windows of at most "
@@ -172,7 +122,7 @@ def avg_pool2d(
     ceil_mode: bool = False, count_include_pad: bool = True,
 ) -> list[Call]:  # fmt: skip
     """Means; gradient of input."""
-    x = _images("avg_pool2d", input)
+    x = as_images("avg_pool2d", input)
     window = _pool_window("avg_pool2d", x, kernel_size, stride, padding, (1, 1), ceil_mode)
     window["count_include_pad"] = int(count_include_pad)
     forward = _call("avg_pool2d_forward", {"x": x}, window | {"ceil_mode": int(ceil_mode)})
@@ -182,8 +132,8 @@ def avg_pool2d(
 
 def adaptive_avg_pool2d(upstream: Upstream, input: Any, output_size: Size2) -> list[Call]:
     """Means; gradient of input."""
-    x = _images("adaptive_avg_pool2d", input)
-    size = _pair("adaptive_avg_pool2d", "output_size", output_size)
+    x = as_images("adaptive_avg_pool2d", input)
+    size = pair("adaptive_avg_pool2d", "output_size", output_size)
     forward = _call("adaptive_avg_pool2d_forward", {"x": x}, {"output_size": size})
     dy = _of_images(upstream, forward.reference["y"])
     return [forward, _call("adaptive_avg_pool2d_backward", {"dy": dy}, {"size": x.shape[1:3]}, dx="gradient of input")]
@@ -192,12 +142,12 @@ def adaptive_avg_pool2d(upstream: Upstream, input: Any, output_size: Size2) -> l
 def _pool_window(
     who: str, x: np.ndarray, kernel_size: Size2, stride: Size2 | None, padding: Size2, dilation: Pair, ceil_mode: bool
 ) -> dict[str, Any]:
-    kernel, around = _pair(who, "kernel_size", kernel_size), _pair(who, "padding", padding, 0)
-    steps = kernel if stride is None else _pair(who, "stride", stride)
+    kernel, around = pair(who, "kernel_size", kernel_size), pair(who, "padding", padding, 0)
+    steps = kernel if stride is None else pair(who, "stride", stride)
     if any(pixels > length // 2 for pixels, length in zip(around, kernel, strict=True)):
         raise ValueError(f"{who}: padding is {around}, expected at most half of kernel_size {kernel}")
     geometry = zip(x.shape[1:3], kernel, steps, around, dilation, strict=True)
-    _check_size(who, x, [pooled(*numbers, ceil_mode) for numbers in geometry])
+    check_size(who, x, [pooled(*numbers, ceil_mode) for numbers in geometry])
     return {"kernel_size": kernel, "stride": steps, "padding": around}
 
 
@@ -209,14 +159,14 @@ def batch_norm(
     training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
 ) -> list[Call]:  # fmt: skip
     """Result, with new running statistics in training; gradients of input, weight and bias."""
-    images = _array("batch_norm", "input", input)
+    images = floating("batch_norm", "input", input)
     if images.ndim not in (2, 4):
         raise ValueError(f"batch_norm: input has shape {images.shape}, expected (N, C) or (N, C, H, W)")
     if not training and (running_mean is None or running_var is None):
         raise ValueError("batch_norm: running_mean and running_var are None, expected arrays outside of training")
-    x, dy = _rows(_last(images)), _rows(_last(upstream(images.shape, images.dtype)))
-    w, b = _optional(weight, x), _optional(bias, x)
-    running = {"running_mean": _optional(running_mean, x), "running_var": _optional(running_var, x)}
+    x, dy = as_rows(channels_last(images)), as_rows(channels_last(upstream(images.shape, images.dtype)))
+    w, b = optional(weight, x), optional(bias, x)
+    running = {"running_mean": optional(running_mean, x), "running_var": optional(running_var, x)}
     shown = {"dx": "gradient of input", "dw": "gradient of weight", "db": "gradient of bias"}
     if not training:
         common = {"x": x, "w": w} | running
@@ -236,7 +186,7 @@ def _from_output(name: str) -> Callable[..., list[Call]]:
 
     def function(upstream: Upstream, input: Any) -> list[Call]:
         """Result; gradient of input."""
-        x = _array(name, "input", input)
+        x = floating(name, "input", input)
         forward = _call(f"{name}_forward", {"x": x}, {})
         dy = upstream(x.shape, x.dtype)
         return [forward, _call(f"{name}_backward", {"dy": dy, "y": forward.rounded["y"]}, {}, dx="gradient of input")]
@@ -246,7 +196,7 @@ def _from_output(name: str) -> Callable[..., list[Call]]:
 
 def leaky_relu(upstream: Upstream, input: Any, negative_slope: float = 0.01) -> list[Call]:
     """Result; gradient of input."""
-    x, slope = _array("leaky_relu", "input", input), {"negative_slope": negative_slope}
+    x, slope = floating("leaky_relu", "input", input), {"negative_slope": negative_slope}
     dy = upstream(x.shape, x.dtype)
     return [_call("leaky_relu_forward", {"x": x}, slope),
             _call("leaky_relu_backward", {"dy": dy, "x": x}, slope, dx="gradient of input")]  # fmt: skip
@@ -254,7 +204,7 @@ def leaky_relu(upstream: Upstream, input: Any, negative_slope: float = 0.01) -> 
 
 def dropout(upstream: Upstream, input: Any, p: float = 0.5) -> list[Call]:
     """Result for one seed; gradient of input."""
-    x, seed = _array("dropout", "input", input), np.zeros(2, np.uint64)
+    x, seed = floating("dropout", "input", input), np.zeros(2, np.uint64)
     if not 0 <= p <= 1:
         raise ValueError(f"dropout: p is {p}, expected 0 to 1")
     dy = upstream(x.shape, x.dtype)
@@ -270,10 +220,10 @@ def _along(name: str) -> Callable[..., list[Call]]:
 
     def function(upstream: Upstream, input: Any, dim: int) -> list[Call]:
         """Result; gradient of input."""
-        x = _array(name, "input", input)
+        x = floating(name, "input", input)
         if not -x.ndim <= dim < x.ndim:
             raise ValueError(f"{name}: dim is {dim}, input has {x.ndim} dimensions")
-        rows, dy = (_rows(np.moveaxis(array, dim, -1)) for array in (x, upstream(x.shape, x.dtype)))
+        rows, dy = (as_rows(np.moveaxis(array, dim, -1)) for array in (x, upstream(x.shape, x.dtype)))
         forward = _call(f"{name}_forward", {"x": rows}, {})
         return [forward, _call(f"{name}_backward", {"dy": dy, "y": forward.rounded["y"]}, {}, dx="gradient of input")]
 
@@ -314,7 +264,7 @@ def _classes(
     who: str, upstream: Upstream, input: Any, target: Any, weight: Any, ignore_index: int, reduction: str
 ) -> tuple[np.ndarray, Results, np.ndarray]:
     """Logits as rows, labels with the classes' weights, and the gradient of the loss."""
-    x, labels = _array(who, "input", input), np.asarray(target)
+    x, labels = floating(who, "input", input), np.asarray(target)
     if x.ndim < 2:
         raise ValueError(f"{who}: input has shape {x.shape}, expected (N, C) or (N, C, H, W)")
     expected, classes = (x.shape[0], *x.shape[2:]), x.shape[1]
@@ -328,7 +278,7 @@ def _classes(
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"{who}: reduction is {reduction!r}, expected 'mean', 'sum' or 'none'")
     dy = upstream(expected if reduction == "none" else (), x.dtype).reshape(-1)
-    return _rows(_last(x)), {"target": labels.reshape(-1), "weight": _optional(weight, x)}, dy
+    return as_rows(channels_last(x)), {"target": labels.reshape(-1), "weight": optional(weight, x)}, dy
 
 
 FUNCTIONS: dict[str, Callable[..., list[Call]]] = {
