@@ -31,10 +31,10 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _plain_numbers(axis: Any) -> None:
-    """1, 10 instead of powers of ten."""
-    from matplotlib.ticker import NullFormatter, ScalarFormatter
+    """0.5, 1, 10 instead of powers."""
+    from matplotlib.ticker import NullFormatter
 
-    axis.set_major_formatter(ScalarFormatter())
+    axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter(NullFormatter())
 
 
@@ -107,17 +107,17 @@ def scaling(figures: Figures) -> Figure:
 
 def kernels(figures: Figures) -> Figure:
     """PyTorch's time to nnfast's for every kernel, against NCHW and against the better format."""
-    rows, backends = [row for row in figures["rows"] if row["ms"] and not row["disturbed"]], figures["backends"]
+    rows, backends = (
+        [row for row in figures["rows"] if row["ms"].get("nchw") and not row["disturbed"]],
+        figures["backends"],
+    )
     figure = _figure(12, 1 + ROW_INCHES * len(rows) * len(backends))
     left, right = figure.subplots(1, 2, sharey=True)
     for axes, formats in ((left, ("nchw",)), (right, ("nchw", "channels_last"))):
         values = {backend: [_ratio(row["ms"], backend, formats) for row in rows] for backend in backends}
         peer = "NCHW" if len(formats) == 1 else "better format"
         _bars(axes, [f"{row['op']} {row['name']}" for row in rows], values, f"time of PyTorch's {peer}, nnfast's is 1")
-        axes.set(
-            xscale="log", xlabel=f"time of PyTorch's {'NCHW' if len(formats) == 1 else 'better format'}, nnfast's is 1"
-        )
-        _plain_numbers(axes.xaxis)
+    _legend(figure, left)
     return figure
 
 

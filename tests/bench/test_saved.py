@@ -97,6 +97,17 @@ def test_bars_are_ratios_and_disturbed_rows_have_none():
     assert [axes.patches[0].get_x() + axes.patches[0].get_width() for axes in (left, right)] == [4, 3]
 
 
+@pytest.mark.parametrize(("name", "labels"), [("training", ["NCHW", "bf16"]), ("kernels", ["numba", "cython"]),
+                                              ("convolutions", ["forward", "data", "weight"])])  # fmt: skip
+def test_bars_have_a_legend_and_plain_numbers(name, labels):
+    figure = plots.PLOTS[name](FIGURES[name]())
+    [legend] = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == labels
+    for axes in figure.axes:
+        assert axes.get_xscale() == "log"
+        assert axes.xaxis.get_major_formatter()(0.5) == "0.5"
+
+
 def test_lines_are_times_of_an_image():
     first, second = plots.scaling(FIGURES["scaling"]()).axes
     assert [axes.get_title() for axes in (first, second)] == ["resnet18", "resnet20"]
