@@ -1,6 +1,6 @@
 """What a benchmark leaves with ``--save``: the text that it printed, its figures as JSON, and a plot of them.
 
-The first line of the text is ``$ command    (date, machine)``; the JSON says the same in fields. `plots.py` draws from
+The first line of the text is ``$ command    (date, machine)``; the JSON says the same in fields. `charts.py` draws from
 the JSON alone, so that a plot can be drawn again without measuring.
 """
 
@@ -89,11 +89,11 @@ class Report:
         ----------
         name : of a table in ``bench/results``, or the path of a .txt file; the others stand beside it.
         figures : plain data; NaN becomes null.
-        plot : what draws the figures, a key of `plots.PLOTS`.
+        plot : what draws the figures, a key of `charts.CHARTS`.
         """
         from nnfast.io.atomic import write_atomically
 
-        from .plots import draw
+        from .charts import draw
 
         file = Path(name) if name.endswith(".txt") else RESULTS / f"{name}.txt"
         with write_atomically(file) as stream:

@@ -11,7 +11,7 @@ import numpy as np
 from .backends import BACKENDS
 from .binding import bind
 from .functions import FUNCTIONS
-from .judgement import Call, Comparison, errors_columns, errors_header, judge, ways, wider_name
+from .judgement import Call, Comparison, errors_columns, errors_header, installed, judge, ways, wider_name
 from .launch import floating_dtype
 from .ops import OPS
 
@@ -57,7 +57,7 @@ def compare(
     arguments, options : what the function takes, as in PyTorch: images NCHW, weights OIHW, NumPy arrays of float32. A
         kernel takes a mapping of its inputs and updates, one of its attributes, and, as `compare_kernel` has them, the
         backend and the algorithm.
-    backend : ``"numba"``, ``"cython"`` or ``"reference"``; all of them if None. float64 is the reference's alone.
+    backend : ``"numba"``, ``"cython"`` or ``"reference"``; None: all that are installed. float64 is for the reference.
     gradient : with respect to the result, of its shape; random numbers if None.
     seed : of these numbers.
 
@@ -83,7 +83,7 @@ def compare(
     if name in OPS and isinstance(arguments[0] if arguments else options.get("arrays"), Mapping):
         kernel: Callable[..., Comparisons] = compare_kernel
         return kernel(name, *arguments, **options, **({} if backend is None else {"backend": backend}))
-    backends = BACKENDS if backend is None else (backend,)
+    backends = installed() if backend is None else (backend,)
     if not set(backends) <= set(BACKENDS):
         raise ValueError(f"compare: backend is {backend!r}, expected one of {', '.join(BACKENDS)}")
     calls = _calls(name, arguments, options, gradient, seed)

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
-from .backends import reference_function
+from .backends import BACKENDS, reference_function
 from .binding import bind
 from .launch import prepare, run, single_threaded_blas
 from .operation import DTYPES
@@ -195,6 +196,11 @@ class Comparison:
     def max_ulp(self) -> float:
         """The largest error against the wider type in units in the last place."""
         return self.against_wider.max_ulp
+
+
+def installed() -> tuple[str, ...]:
+    """The backends that can be compared here: Numba may be missing."""
+    return tuple(name for name in BACKENDS if name != "numba" or find_spec("numba") is not None)
 
 
 def ways(call: Call, backends: Sequence[str]) -> Iterator[Way]:

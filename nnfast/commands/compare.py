@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("op", metavar="OP", nargs="*", help="such as conv2d or conv2d_forward (default: all)")
     parser.add_argument("--backend", choices=BACKENDS, nargs="+",
-                        help="what is compared (default: all that compute in the type)")  # fmt: skip
+                        help="what is compared (default: all that are installed and compute in the type)")  # fmt: skip
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32",
                         help="what is computed in; float64 is the reference's alone (default: float32)")  # fmt: skip
     parser.add_argument("--threads", type=positive_integer, metavar="N", help="threads that compute")
@@ -84,8 +84,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _backends(chosen: Sequence[str] | None, dtype: str) -> Sequence[str]:
     """The backends to compare in a type."""
+    from nnfast.kernels.judgement import installed
+
     if dtype == "float32":
-        return chosen or BACKENDS
+        return chosen or installed()
     narrow = [name for name in chosen or () if name != "reference"]
     if narrow:
         raise ValueError(f"compare: {' and '.join(narrow)} computes in float32 only; float64 is the reference's alone: "

@@ -13,7 +13,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[2]))  # the benchmarks are not installed
 
-from bench import plots, readme, saved, scaling
+from bench import charts, readme, saved, scaling
 from bench.convolutions import Row as ConvolutionRow
 from bench.convolutions import record as convolution_record
 from bench.shapes import TABLE
@@ -83,24 +83,24 @@ def test_text_figures_and_plot_are_saved(name, tmp_path, capsys, monkeypatch):
     drawn = (tmp_path / "table.png").read_bytes()
     assert drawn.startswith(b"\x89PNG")
     (tmp_path / "table.png").unlink()
-    monkeypatch.setattr(sys, "argv", ["plots.py", str(tmp_path / "table.json")])
-    plots.main()
+    monkeypatch.setattr(sys, "argv", ["charts.py", str(tmp_path / "table.json")])
+    charts.main()
     assert (tmp_path / "table.png").read_bytes() == drawn
 
 
 def test_bars_are_ratios_and_disturbed_rows_have_none():
-    figure = plots.kernels(FIGURES["kernels"]())
+    figure = charts.kernels(FIGURES["kernels"]())
     left, right = figure.axes
     assert [label.get_text().split()[0] for label in left.get_yticklabels()] == [CASES[0].op, CASES[-1].op]
     rows = [Row(CASES[0], {"nchw": [Turn([4.0], 0)], "channels_last": [Turn([3.0], 0)], "cython": [Turn([1.0], 0)]})]
-    left, right = plots.kernels({"backends": ["cython"], "rows": [row.record() for row in rows]}).axes
+    left, right = charts.kernels({"backends": ["cython"], "rows": [row.record() for row in rows]}).axes
     assert [axes.patches[0].get_x() + axes.patches[0].get_width() for axes in (left, right)] == [4, 3]
 
 
 @pytest.mark.parametrize(("name", "labels"), [("training", ["NCHW", "bf16"]), ("kernels", ["numba", "cython"]),
                                               ("convolutions", ["forward", "data", "weight"])])  # fmt: skip
 def test_bars_have_a_legend_and_plain_numbers(name, labels):
-    figure = plots.PLOTS[name](FIGURES[name]())
+    figure = charts.CHARTS[name](FIGURES[name]())
     [legend] = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == labels
     for axes in figure.axes:
@@ -109,7 +109,7 @@ def test_bars_have_a_legend_and_plain_numbers(name, labels):
 
 
 def test_lines_are_times_of_an_image():
-    first, second = plots.scaling(FIGURES["scaling"]()).axes
+    first, second = charts.scaling(FIGURES["scaling"]()).axes
     assert [axes.get_title() for axes in (first, second)] == ["resnet18", "resnet20"]
     [one, _] = first.lines
     assert one.get_label() == "nnfast, 1 thread"

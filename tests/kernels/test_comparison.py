@@ -200,6 +200,11 @@ def test_wrong_usage_is_told(arguments, options, message):
         compare(*arguments, **options)
 
 
+def test_backends_that_are_not_installed_are_left_out(monkeypatch):
+    monkeypatch.setattr(judgement, "find_spec", lambda name: None)
+    assert {item.backend for item in compare("relu", IMAGES)} == {"cython", "reference"}
+
+
 def test_the_table_has_a_line_for_every_result():
     found = compare("relu", IMAGES)
     lines = str(found).splitlines()

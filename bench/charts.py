@@ -1,6 +1,6 @@
 """Plots of what benchmarks have saved, drawn from the JSON beside each table.
 
-python -m bench.plots [FILE.json ...]     draw them again (default: all in bench/results)
+python -m bench.charts [FILE.json ...]     draw them again (default: all in bench/results)
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def convolutions(figures: Figures) -> Figure:
     return figure
 
 
-PLOTS: dict[str, Callable[[Figures], Figure]] = {
+CHARTS: dict[str, Callable[[Figures], Figure]] = {
     "training": training, "scaling": scaling, "kernels": kernels, "convolutions": convolutions
 }  # fmt: skip
 """What draws the figures of a saved record."""
@@ -151,7 +151,7 @@ PLOTS: dict[str, Callable[[Figures], Figure]] = {
 
 def draw(record: Mapping[str, Any], file: Path) -> None:
     """Draw a record that a benchmark has saved to a PNG file, with its date and machine below."""
-    figure = PLOTS[record["plot"]](record["figures"])
+    figure = CHARTS[record["plot"]](record["figures"])
     figure.supxlabel(f"{record['machine']}; {record['date']}", fontsize=6, color="grey")
     with write_atomically(file) as stream:
         figure.savefig(stream, format="png")
