@@ -9,7 +9,9 @@ from contextvars import ContextVar
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from types import ModuleType
 
+from .instruction_sets import instruction_set
 from .operation import Operation, Sizes
 
 BACKENDS = ("numba", "cython", "reference")
@@ -93,8 +95,18 @@ def _missing(op: Operation, algorithm: str, stage: str, backend: str) -> NotImpl
     return NotImplementedError(f"{op.name}: the {backend} backend has no kernel {stage} (algorithm {algorithm!r})")
 
 
+def cython_module(name: str) -> ModuleType:
+    """The Cython kernels of a module of operations, for the instruction set in use.
+
+    Raises
+    ------
+    ImportError, ValueError : as `instruction_set`.
+    """
+    return import_module(f".cython_ext.{instruction_set()}.{name}", __package__)
+
+
 def _cython_address(op: Operation, algorithm: str, stage: str) -> int:
-    module = import_module(f".cython_ext.{op.module}", __package__)
+    module = cython_module(op.module)
     try:
         return module.ADDRESSES[stage]
     except KeyError:

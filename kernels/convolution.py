@@ -167,7 +167,6 @@ def direct_forward(
         },
         workspace=f"packed: GROUPS PANELS DEPTH {PANEL}{workspace}",
         scratch=f"staged: IMAGES HP WP C; places(int64): 2 IMAGES BAND OW; shifts(int64): TAPS{scratch}",
-        backends=("numba",),
     )  # fmt: skip
 
 
@@ -186,7 +185,6 @@ def direct_backward_data(
         },
         workspace=f"packed: GROUPS PANELS DEPTH {PANEL}{workspace}",
         scratch=f"staged: IMAGES HP WP K; places(int64): 2 IMAGES BAND PW; shifts(int64): TAPS{scratch}",
-        backends=("numba",),
     )  # fmt: skip
 
 
@@ -205,7 +203,6 @@ def direct_backward_weight(prefix: str = "", scratch: str = "") -> Algorithm:
         },
         workspace=f"partial: PARTS GROUPS PANELS DEPTH {PANEL}",
         scratch=f"staged: IMAGES HP WP C; places(int64): 2 DEPTH; shifts(int64): IMAGES BAND{scratch}",
-        backends=("numba",),
     )  # fmt: skip
 
 
@@ -301,10 +298,11 @@ _PIXELS: Rule = {
 _PANELS_FORWARD = panels(
     "conv2d_forward", "PIXELS", "K", "C", turned=True, before=_PIXELS,
     first=(("panels_conv2d_forward_gather", lambda s: s.N * s.OH if s.GATHERED else 0),),
-    workspace="; gathered: GATHERED C", suits=pointwise,
+    workspace="; gathered: GATHERED C", suits=pointwise, backends=("numba",),
 )  # fmt: skip
 _PANELS_BACKWARD_DATA = panels(
-    "conv2d_backward_data", "PIXELS", "C", "K", before=_PIXELS, suits=_pointwise_unstrided)  # fmt: skip
+    "conv2d_backward_data", "PIXELS", "C", "K", before=_PIXELS, suits=_pointwise_unstrided,
+    backends=("numba",))  # fmt: skip
 _PANELS_BACKWARD_WEIGHT = panels(
     "conv2d_backward_weight", "K", "UNFOLDED", "PIXELS", packs=lambda s: s.BAND > 0,
     before={
@@ -312,7 +310,7 @@ _PANELS_BACKWARD_WEIGHT = panels(
         "UNFOLDED": lambda s: s.R * s.S * s.C,
         "BAND": lambda s: 0 if _pointwise_unstrided(s) else UNFOLDED_ROWS,
     },
-    scratch="windows: BAND UNFOLDED", suits=lambda s: s.groups == 1,
+    scratch="windows: BAND UNFOLDED", suits=lambda s: s.groups == 1, backends=("numba",),
 )  # fmt: skip
 
 # ---------------------------------------------------------------- operations

@@ -10,8 +10,6 @@ from .operation import Algorithm, Operation, Sizes, algorithm, operation
 
 Rule = Mapping[str, Callable[[Sizes], int]]
 
-TILE_ROWS, TILE_COLUMNS = 112, 128
-"""The part of a result that a task of the algorithm ``gemm`` computes."""
 LOW, TALL, WIDE, DEEP, TASKS = 8, 12, 1024, 1024, 8
 """A product of the algorithm ``panels``: tiles of rows of a task that has few and many, at most; its columns and
 depth, at most; and how many tasks are wanted."""
@@ -67,41 +65,21 @@ def panels(
         },
         workspace=f"packed: PANELS {depth} {PANEL}{workspace}",
         scratch=f"staged: STAGED DEPTH; places(int64): 2 ROWS; shifts(int64): 1; {scratch}",
-        backends=("numba",), **rest,
+        **rest,
     )  # fmt: skip
-
-
-def _tiles(rows: str, columns: str) -> Callable[[Sizes], int]:
-    return lambda s: blocks(getattr(s, rows), TILE_ROWS) * blocks(getattr(s, columns), TILE_COLUMNS)
-
-
-def _gemm(*stages: tuple[str, Callable[[Sizes], int]], **rest: Any) -> Algorithm:
-    derive = {"TILE_ROWS": lambda s: TILE_ROWS, "TILE_COLUMNS": lambda s: TILE_COLUMNS}
-    return algorithm(*stages, derive=derive, backends=("cython",), **rest)
 
 
 LINEAR: tuple[Operation, ...] = (
     operation(
         "linear.linear_forward", "x: M I; w: O I; b: B", "y: M O", either={"B": (0, "O")},
         flops=lambda s: 2 * s.M * s.I * s.O,
-        algorithms={
-            "panels": panels("linear_forward", "M", "O", "I", turned=True),
-            "gemm": _gemm(
-                ("linear_forward_pack", lambda s: blocks(s.O, PACKED)), ("linear_forward", _tiles("M", "O")),
-                workspace="packed: I O"),
-        }),
+        algorithms={"panels": panels("linear_forward", "M", "O", "I", turned=True)}),
     operation(
         "linear.linear_backward_data", "dy: M O; w: O I", "dx: M I",
         flops=lambda s: 2 * s.M * s.I * s.O,
-        algorithms={
-            "panels": panels("linear_backward_data", "M", "I", "O"),
-            "gemm": _gemm(("linear_backward_data", _tiles("M", "I"))),
-        }),
+        algorithms={"panels": panels("linear_backward_data", "M", "I", "O")}),
     operation(
         "linear.linear_backward_weight", "x: M I; dy: M O", "dw: O I",
         flops=lambda s: 2 * s.M * s.I * s.O,
-        algorithms={
-            "panels": panels("linear_backward_weight", "O", "I", "M"),
-            "gemm": _gemm(("linear_backward_weight", _tiles("O", "I"))),
-        }),
+        algorithms={"panels": panels("linear_backward_weight", "O", "I", "M")}),
 )  # fmt: skip

@@ -54,7 +54,7 @@ def forward(prefix: str = "", workspace: str = "", *rest: tuple[str, Any]) -> Al
         (f"{prefix}narrow_conv2d_forward_pack", lambda s: 1), (f"{prefix}narrow_conv2d_forward", lambda s: s.BLOCKS),
         *rest,
         derive={**windows(lambda s: _pixels(s, 1024)), "STAGED": lambda s: (s.IMAGES * s.HP * s.WP + SPARE) * s.C},
-        workspace=f"packed: R C S {NARROW}{workspace}", scratch="staged: STAGED", backends=("numba",),
+        workspace=f"packed: R C S {NARROW}{workspace}", scratch="staged: STAGED",
         suits=forward_suits,
     )  # fmt: skip
 
@@ -74,7 +74,8 @@ def backward_data() -> Algorithm:
             "BANDS": lambda s: blocks(s.H, s.BAND),
             "BLOCKS": lambda s: blocks(s.N, s.IMAGES) * s.BANDS,
         },
-        workspace=f"packed: R K {PANEL}", scratch="sums: BAND S WIDTH", backends=("numba",), suits=data_suits,
+        workspace=f"packed: R K {PANEL}", scratch="sums: BAND S WIDTH",
+        suits=data_suits,
     )  # fmt: skip
 
 
@@ -90,5 +91,5 @@ def backward_weight(prefix: str = "", scratch: str = "") -> Algorithm:
         },
         workspace=f"partial: PARTS DEPTH {PANEL}",
         scratch=f"staged: IMAGES HP WP C; places(int64): 2 R C; shifts(int64): IMAGES BAND{scratch}",
-        backends=("numba",), suits=weight_suits,
+        suits=weight_suits,
     )  # fmt: skip

@@ -4,6 +4,7 @@ import numpy as np
 
 JOINED: int
 NODE_FIELDS: int
+processor_has: tuple[str, ...]
 threaded: bool
 
 def usable_threads(threads: int) -> int: ...

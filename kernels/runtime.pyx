@@ -52,8 +52,15 @@ cdef extern from "pool.h":
     int64_t C_JOINED "JOINED"
     bint NNFAST_THREADED
 
+cdef extern from "processor.h" nogil:
+    bint processor_has_avx2()
+    bint processor_has_avx512()
+
 threaded = bool(NNFAST_THREADED)
 """Whether this build can use more than one thread."""
+
+processor_has = tuple(name for name, there in (("avx2", processor_has_avx2()), ("avx512", processor_has_avx512())) if there)
+"""The instruction sets beyond the baseline that this processor can run; see `instruction_sets.py`."""
 
 NODE_FIELDS = C_NODE_FIELDS
 """Fields of a node: kernel, args, stride, tasks, flags."""

@@ -115,7 +115,7 @@ def _algorithm(name: str, sizes: Rule, depth: str, prefix: str, workspace: str, 
         (f"{prefix}winograd_{name}", lambda s: s.BLOCKS * s.SPLIT), *rest,
         derive=sizes,
         workspace=f"transformed: PANELS {PLANES} WEIGHTS{workspace}",
-        scratch=f"inputs: {PLANES} INPUTS; products: GROUP {PLANES} PRODUCTS", backends=("numba",), suits=suits,
+        scratch=f"inputs: {PLANES} INPUTS; products: GROUP {PLANES} PRODUCTS", suits=suits,
     )  # fmt: skip
 
 
@@ -149,7 +149,7 @@ def _wide_algorithm(name: str, sizes: Rule, prefix: str, workspace: str, *rest: 
         (f"{prefix}wide_winograd_{name}", lambda s: s.BLOCKS * s.PANELS), *rest,
         derive=sizes,
         workspace=f"transformed: BLOCKS RUNS {PLANES} INPUTS{workspace}",
-        scratch=f"weights: {PLANES} {WIDE_WEIGHTS}; products: {PLANES} PRODUCTS", backends=("numba",),
+        scratch=f"weights: {PLANES} {WIDE_WEIGHTS}; products: {PLANES} PRODUCTS",
         suits=suits,
     )  # fmt: skip
 
@@ -188,5 +188,5 @@ def backward_weight(prefix: str = "") -> Algorithm:
         },
         workspace="partial: PARTS K 9 C",
         scratch=f"inputs: {PLANES} INPUTS; gradients: {PLANES} GRADIENTS; products: {PAIR} {PLANES} PRODUCTS",
-        backends=("numba",), suits=suits,
+        suits=suits,
     )  # fmt: skip

@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t
 
 cdef int64_t BLOCK
-from ..blocking import BLOCK
+from ...blocking import BLOCK
 
 cdef extern from "exponential.h" nogil:
     float sigmoid_float(float x) noexcept

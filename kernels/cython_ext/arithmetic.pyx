@@ -4,7 +4,7 @@ from libc.math cimport powf, sqrtf
 from libc.stdint cimport int64_t
 
 cdef int64_t BLOCK
-from ..blocking import BLOCK
+from ...blocking import BLOCK
 
 cdef extern from "exponential.h" nogil:
     float exp_float(float x) noexcept

@@ -8,12 +8,14 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
 from .depthwise import ADDRESSES as DEPTHWISE
-from ..blocking import BLOCK as _BLOCK, PACKED as _PACKED
+from .direct import ADDRESSES as DIRECT
+from .narrow import ADDRESSES as NARROW
+from .winograd import ADDRESSES as WINOGRAD
+from ...blocking import BLOCK as _BLOCK, PACKED as _PACKED
 
 cdef extern from "gemm.h":
-    ctypedef void (*gemm_t)(int64_t m, int64_t n, int64_t depth, const float *a, int64_t a_row, int64_t a_depth,
-                            const float *b, int64_t b_row, float *c, int64_t c_row, int accumulate) noexcept nogil
-    gemm_t gemm_for_host() noexcept nogil
+    void gemm(int64_t m, int64_t n, int64_t depth, const float *a, int64_t a_row, int64_t a_depth, const float *b,
+              int64_t b_row, float *c, int64_t c_row, int accumulate) noexcept nogil
 
 cdef extern from "window.h" nogil:
     void unfold_row(const float *row, bint inside, float *target, int64_t start, int64_t dilation, int64_t taps,
@@ -23,7 +25,6 @@ cdef extern from "transpose.h":
     void transpose(const float *source, int64_t source_row, float *target, int64_t target_row, int64_t rows,
                    int64_t columns) noexcept nogil
 
-cdef gemm_t gemm = gemm_for_host()
 cdef int64_t BLOCK = _BLOCK, PACKED = _PACKED
 
 cdef struct Conv2dForward:
@@ -247,7 +248,7 @@ cdef void conv2d_backward_weight_reduce(const int64_t *args, int64_t begin, int6
             dw[i] += partial[part * size + i]
 
 
-ADDRESSES = DEPTHWISE | {
+ADDRESSES = DEPTHWISE | DIRECT | NARROW | WINOGRAD | {
     "conv2d_forward_pack": <size_t> <void *> &conv2d_forward_pack,
     "conv2d_forward": <size_t> <void *> &conv2d_forward,
     "conv2d_backward_data_pack": <size_t> <void *> &conv2d_backward_data_pack,

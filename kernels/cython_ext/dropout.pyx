@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 cdef int64_t BLOCK
-from ..blocking import BLOCK
+from ...blocking import BLOCK
 
 cdef enum:
     COUNTERS = 64  # Philox blocks in one go

@@ -6,34 +6,44 @@ while their block is in cache.
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
-from ..blocking import BLOCK as _BLOCK, PACKED as _PACKED
+from .direct import FUSED as DIRECT
+from .narrow import FUSED as NARROW
+from .winograd import FUSED as WINOGRAD
+from ...blocking import BLOCK as _BLOCK, PACKED as _PACKED
 
 cdef extern from "gemm.h":
-    ctypedef void (*gemm_t)(int64_t m, int64_t n, int64_t depth, const float *a, int64_t a_row, int64_t a_depth,
-                            const float *b, int64_t b_row, float *c, int64_t c_row, int accumulate) noexcept nogil
-    gemm_t gemm_for_host() noexcept nogil
+    void gemm(int64_t m, int64_t n, int64_t depth, const float *a, int64_t a_row, int64_t a_depth, const float *b,
+              int64_t b_row, float *c, int64_t c_row, int accumulate) noexcept nogil
 
 cdef extern from "window.h" nogil:
     int64_t first_tap(int64_t start, int64_t dilation) noexcept
     int64_t end_tap(int64_t start, int64_t dilation, int64_t taps, int64_t size) noexcept
-    void unfold_row(const float *row, bint inside, float *target, int64_t start, int64_t dilation, int64_t taps,
-                    int64_t size, int64_t pixel, int64_t channels) noexcept
 
 cdef extern from "transpose.h":
     void transpose(const float *source, int64_t source_row, float *target, int64_t target_row, int64_t rows,
                    int64_t columns) noexcept nogil
 
-cdef extern from "fusion.h" nogil:
-    void load_pixel(float *pixel, int64_t channels, bint scaled, const float *scale, const float *shift,
-                    int64_t activation) noexcept
-    void load_gradient(float *target, const float *dy, int64_t channels, bint composed, const float *z,
-                       const float *slope, const float *factor, const float *offset) noexcept
-    void finish_pixel(const float *y, int64_t channels, const float *centre, double *sums) noexcept
-    void finish_gradient(float *dx, const float *x, int64_t channels, bint scaled, const float *scale,
-                         const float *shift, int64_t activation, bint summed, const float *centre,
-                         double *sums) noexcept
+cdef extern from "sources.h" nogil:
+    ctypedef struct source_t:
+        const float *x
+        const float *scale
+        const float *shift
+        int64_t activation
+        const float *z
+        const float *slope
+        const float *factor
+        const float *offset
+    ctypedef struct finish_t:
+        const float *x
+        const float *scale
+        const float *shift
+        int64_t activation
+        const float *centre
+        double *sums
+    void load_pixels(const source_t *source, int64_t start, float *target, int64_t pixels, int64_t channels) noexcept
+    void finish_pixels(const finish_t *finish, float *y, int64_t start, int64_t pixels, int64_t channels) noexcept
+    void add_tasks(const double *task_sums, double *sums, int64_t tasks, int64_t count) noexcept
 
-cdef gemm_t gemm = gemm_for_host()
 cdef int64_t BLOCK = _BLOCK, PACKED = _PACKED
 
 cdef struct FusedConv2dForward:
@@ -101,25 +111,37 @@ cdef struct FusedConv2dBackwardWeight:
     int64_t groups
 
 
-cdef inline void add_tasks(const double *task_sums, double *sums, int64_t tasks, int64_t count) noexcept nogil:
-    """sums = the sums of all tasks, added in order."""
-    cdef int64_t task, i
-    for i in range(count):
-        sums[i] = 0
-    for task in range(tasks):
-        for i in range(count):
-            sums[i] += task_sums[task * count + i]
+cdef inline source_t image_source(const float *x, const float *scale, const float *shift, int64_t activation, bint scaled,
+                                  int64_t channel) noexcept nogil:
+    """An image that is activated on load, from a channel on."""
+    cdef source_t source
+    memset(&source, 0, sizeof(source))
+    source.x, source.activation = x + channel, activation
+    if scaled:
+        source.scale, source.shift = scale + channel, shift + channel
+    return source
 
 
-cdef inline void unfold_loaded(const float *image, int64_t ih, int64_t iw, int64_t H, int64_t W, int64_t C,
-                               float *target, int64_t taps, int64_t dilation, int64_t channels, bint scaled,
-                               const float *scale, const float *shift, int64_t activation) noexcept nogil:
-    """The taps of a window in row ih of an image, loaded, from column iw on; zeros outside stay zeros."""
+cdef inline source_t gradient_source(const float *dy, const float *z, const float *slope, const float *factor,
+                                     const float *offset, bint composed, int64_t channel) noexcept nogil:
+    """A gradient that is composed on load, from a channel on."""
+    cdef source_t source
+    memset(&source, 0, sizeof(source))
+    source.x = dy + channel
+    if composed:
+        source.z, source.slope, source.factor, source.offset = (
+            z + channel, slope + channel, factor + channel, offset + channel)
+    return source
+
+
+cdef inline void unfold_loaded(const source_t *image, int64_t row, bint inside, int64_t iw, int64_t W, int64_t C,
+                               float *target, int64_t taps, int64_t dilation, int64_t channels) noexcept nogil:
+    """The taps of a window in the row of an image that begins at `row`, loaded, from column iw on; zeros outside."""
     cdef int64_t t
-    unfold_row(image + ih * W * C, 0 <= ih < H, target, iw, dilation, taps, W, C, channels)
-    if 0 <= ih < H:
+    memset(target, 0, taps * channels * sizeof(float))
+    if inside:
         for t in range(first_tap(iw, dilation), end_tap(iw, dilation, taps, W)):
-            load_pixel(target + t * channels, channels, scaled, scale, shift, activation)
+            load_pixels(image, row + (iw + t * dilation) * C, target + t * channels, 1, channels)
 
 
 cdef void fused_conv2d_forward_pack(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
@@ -135,8 +157,10 @@ cdef void fused_conv2d_forward_pack(const int64_t *args, int64_t begin, int64_t 
 cdef void fused_conv2d_forward(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """A task computes ROWS output pixels group by group, columns @ packed, and then adds them up."""
     cdef const FusedConv2dForward *a = <const FusedConv2dForward *> args
-    cdef int64_t task, first, rows, i, g, r, n, oh, ow, pixel
-    cdef double *sums
+    cdef int64_t task, first, rows, i, g, r, n, oh, ow, ih, pixel
+    cdef source_t image
+    cdef finish_t finish
+    memset(&finish, 0, sizeof(finish))
     for task in range(begin, end):
         first = task * a.ROWS
         rows = min(a.ROWS, a.PIXELS - first)
@@ -144,23 +168,23 @@ cdef void fused_conv2d_forward(const int64_t *args, int64_t begin, int64_t end) 
             for i in range(rows):
                 memcpy(a.y + (first + i) * a.K, a.b, a.K * sizeof(float))
         for g in range(a.GROUPS):
+            image = image_source(a.x, a.scale, a.shift, a.activation, a.P > 0, g * a.CG)
             for i in range(rows):
                 pixel = first + i
                 n = pixel // (a.OH * a.OW)
                 oh = pixel // a.OW % a.OH
                 ow = pixel % a.OW
                 for r in range(a.R):
-                    unfold_loaded(a.x + n * a.H * a.W * a.C + g * a.CG,
-                                  oh * a.stride[0] - a.padding[0] + r * a.dilation[0], ow * a.stride[1] - a.padding[1],
-                                  a.H, a.W, a.C, a.columns + i * a.DEPTH + r * a.S * a.CG, a.S, a.dilation[1], a.CG,
-                                  a.P > 0, a.scale + g * a.CG, a.shift + g * a.CG, a.activation)
+                    ih = oh * a.stride[0] - a.padding[0] + r * a.dilation[0]
+                    unfold_loaded(&image, (n * a.H + ih) * a.W * a.C, 0 <= ih < a.H,
+                                  ow * a.stride[1] - a.padding[1], a.W, a.C,
+                                  a.columns + i * a.DEPTH + r * a.S * a.CG, a.S, a.dilation[1], a.CG)
             gemm(rows, a.KG, a.DEPTH, a.columns, a.DEPTH, 1, a.packed + g * a.DEPTH * a.KG, a.KG,
                  a.y + first * a.K + g * a.KG, a.K, a.B > 0)
         if a.E > 0:
-            sums = a.task_sums + task * 2 * a.E
-            memset(sums, 0, 2 * a.E * sizeof(double))
-            for i in range(rows):
-                finish_pixel(a.y + (first + i) * a.K, a.K, a.centre, sums)
+            finish.centre, finish.sums = a.centre, a.task_sums + task * 2 * a.E
+            memset(finish.sums, 0, 2 * a.E * sizeof(double))
+            finish_pixels(&finish, a.y + first * a.K, first * a.K, rows, a.K)
 
 
 cdef void fused_conv2d_forward_sums(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
@@ -188,16 +212,15 @@ cdef inline bint meets(const FusedConv2dBackwardData *a, int64_t ih, int64_t iw,
 cdef inline int64_t gather_loaded(const FusedConv2dBackwardData *a, int64_t g, int64_t n, int64_t ih, int64_t iw,
                                   float *target) noexcept nogil:
     """target = the loaded gradients that pixel (ih, iw) meets, KG for each such tap; returns how many."""
-    cdef int64_t tap, oh, ow, place, taps = 0
+    cdef int64_t tap, oh, ow, taps = 0
+    cdef source_t gradient = gradient_source(a.dy, a.z, a.slope, a.factor, a.offset, a.G > 0, g * a.KG)
     for tap in range(a.TAPS):
         if not meets(a, ih, iw, tap):
             continue
         oh = (ih + a.padding[0] - tap // a.S * a.dilation[0]) // a.stride[0]
         ow = (iw + a.padding[1] - tap % a.S * a.dilation[1]) // a.stride[1]
         if 0 <= oh < a.OH and 0 <= ow < a.OW:
-            place = ((n * a.OH + oh) * a.OW + ow) * a.K + g * a.KG
-            load_gradient(target, a.dy + place, a.KG, a.G > 0, a.z + place, a.slope + g * a.KG, a.factor + g * a.KG,
-                          a.offset + g * a.KG)
+            load_pixels(&gradient, ((n * a.OH + oh) * a.OW + ow) * a.K, target, 1, a.KG)
         else:
             memset(target, 0, a.KG * sizeof(float))
         target += a.KG
@@ -224,10 +247,15 @@ cdef void fused_conv2d_backward_data(const int64_t *args, int64_t begin, int64_t
     """A task computes ROWS pixels of dx of one phase, the same position modulo the stride, image row by image row."""
     cdef const FusedConv2dBackwardData *a = <const FusedConv2dBackwardData *> args
     cdef int64_t task, phase_h, phase_w, high, wide, first, rows, g, i, n, ih, iw, pixel, done, run, place, taps
-    cdef double *sums
+    cdef finish_t finish
+    memset(&finish, 0, sizeof(finish))
+    finish.x, finish.activation, finish.centre = a.x, a.activation, a.centre
+    if a.P > 0:
+        finish.scale, finish.shift = a.scale, a.shift
     for task in range(begin, end):
-        sums = a.task_sums + task * 2 * a.E
-        memset(sums, 0, 2 * a.E * sizeof(double))
+        if a.E > 0:
+            finish.sums = a.task_sums + task * 2 * a.E
+            memset(finish.sums, 0, 2 * a.E * sizeof(double))
         phase_h = task // a.RUNS // a.stride[1]
         phase_w = task // a.RUNS % a.stride[1]
         high = (a.H - phase_h + a.stride[0] - 1) // a.stride[0]
@@ -257,8 +285,7 @@ cdef void fused_conv2d_backward_data(const int64_t *args, int64_t begin, int64_t
             ih = phase_h + pixel // wide % high * a.stride[0]
             iw = phase_w + pixel % wide * a.stride[1]
             place = ((n * a.H + ih) * a.W + iw) * a.C
-            finish_gradient(a.dx + place, a.x + place, a.C, a.P > 0, a.scale, a.shift, a.activation, a.E > 0, a.centre,
-                            sums)
+            finish_pixels(&finish, a.dx + place, place, 1, a.C)
 
 
 cdef void fused_conv2d_backward_data_sums(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
@@ -271,11 +298,14 @@ cdef void fused_conv2d_backward_weight(const int64_t *args, int64_t begin, int64
     """A task sums gradients^T @ columns, both loaded, over one run of pixels for one kernel row r and one group."""
     cdef const FusedConv2dBackwardWeight *a = <const FusedConv2dBackwardWeight *> args
     cdef int64_t total = (a.PIXELS + a.ROWS - 1) // a.ROWS
-    cdef int64_t task, part, g, r, block, start, first, rows, i, pixel, n, oh, ow, place
+    cdef int64_t task, part, g, r, block, start, first, rows, i, pixel, n, oh, ow, ih
+    cdef source_t image, gradient
     for task in range(begin, end):
         part = task // (a.GROUPS * a.R)
         g = task // a.R % a.GROUPS
         r = task % a.R
+        image = image_source(a.x, a.scale, a.shift, a.activation, a.P > 0, g * a.CG)
+        gradient = gradient_source(a.dy, a.z, a.slope, a.factor, a.offset, a.G > 0, g * a.KG)
         start = part * total // a.PARTS
         for block in range(start, max((part + 1) * total // a.PARTS, start + 1)):  # no pixels at all: a block of zeros
             first = block * a.ROWS
@@ -285,13 +315,10 @@ cdef void fused_conv2d_backward_weight(const int64_t *args, int64_t begin, int64
                 n = pixel // (a.OH * a.OW)
                 oh = pixel // a.OW % a.OH
                 ow = pixel % a.OW
-                unfold_loaded(a.x + n * a.H * a.W * a.C + g * a.CG,
-                              oh * a.stride[0] - a.padding[0] + r * a.dilation[0], ow * a.stride[1] - a.padding[1],
-                              a.H, a.W, a.C, a.columns + i * a.DEPTH, a.S, a.dilation[1], a.CG,
-                              a.P > 0, a.scale + g * a.CG, a.shift + g * a.CG, a.activation)
-                place = pixel * a.K + g * a.KG
-                load_gradient(a.gradients + i * a.KG, a.dy + place, a.KG, a.G > 0, a.z + place, a.slope + g * a.KG,
-                              a.factor + g * a.KG, a.offset + g * a.KG)
+                ih = oh * a.stride[0] - a.padding[0] + r * a.dilation[0]
+                unfold_loaded(&image, (n * a.H + ih) * a.W * a.C, 0 <= ih < a.H, ow * a.stride[1] - a.padding[1], a.W,
+                              a.C, a.columns + i * a.DEPTH, a.S, a.dilation[1], a.CG)
+                load_pixels(&gradient, pixel * a.K, a.gradients + i * a.KG, 1, a.KG)
             gemm(a.KG, a.DEPTH, rows, a.gradients, 1, a.KG, a.columns, a.DEPTH,
                  a.partial + ((part * a.K + g * a.KG) * a.R + r) * a.DEPTH, a.R * a.DEPTH, block > start)
 
@@ -309,7 +336,7 @@ cdef void fused_conv2d_backward_weight_reduce(const int64_t *args, int64_t begin
             dw[i] += partial[part * size + i]
 
 
-ADDRESSES = {
+ADDRESSES = DIRECT | NARROW | WINOGRAD | {
     "fused_conv2d_forward_pack": <size_t> <void *> &fused_conv2d_forward_pack,
     "fused_conv2d_forward": <size_t> <void *> &fused_conv2d_forward,
     "fused_conv2d_forward_sums": <size_t> <void *> &fused_conv2d_forward_sums,

@@ -1,98 +1,239 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Linear layers: one task computes a TILE_ROWS x TILE_COLUMNS tile of the result with `gemm`."""
-
+"""Linear layers: matrix products of packed panels, a block of rows and columns of the result a task."""
 from libc.stdint cimport int64_t
+from libc.string cimport memcpy, memset
 
-from ..blocking import PACKED as _PACKED
+from ...blocking import PACKED as _PACKED
 
-cdef extern from "gemm.h":
-    ctypedef void (*gemm_t)(int64_t m, int64_t n, int64_t depth, const float *a, int64_t a_row, int64_t a_depth,
-                            const float *b, int64_t b_row, float *c, int64_t c_row, int accumulate) noexcept nogil
-    gemm_t gemm_for_host() noexcept nogil
+cdef extern from "tiles.h" nogil:
+    enum: PANEL, TALLEST, STORE, ACCUMULATE, ADD_BIAS
+    ctypedef struct windows_t:
+        const float *a
+        const int64_t *places
+        int64_t step, runs
+        const int64_t *shifts
+        int64_t length
+    ctypedef struct rows_t:
+        float *c
+        const int64_t *places
+        const float *bias
+        int mode
+    void window_gemm(int64_t m, int64_t n, windows_t windows, const float *b, int64_t panel, int64_t b_row,
+                     rows_t out) noexcept
 
-cdef extern from "transpose.h":
+cdef extern from "transpose.h" nogil:
     void transpose(const float *source, int64_t source_row, float *target, int64_t target_row, int64_t rows,
-                   int64_t columns) noexcept nogil
+                   int64_t columns) noexcept
 
-cdef gemm_t gemm = gemm_for_host()
 cdef int64_t PACKED = _PACKED
+cdef enum:
+    BAND = 8  # rows that are copied side by side
+
+
+cdef inline void copy_rows(const float *source, int64_t source_row, float *target, int64_t target_row, int64_t rows,
+                           int64_t columns) noexcept nogil:
+    """target[i, j] = source[i, j] for rows of few columns that may stand far apart."""
+    cdef int64_t i
+    for i in range(rows):
+        memcpy(target + i * target_row, source + i * source_row, columns * sizeof(float))
+
+
+cdef inline void pack_columns(const float *b, float *packed, int64_t depth, int64_t n, int64_t begin,
+                              int64_t end) noexcept nogil:
+    """packed[panel, d, j] = b[d, panel * PANEL + j]; a task packs PACKED rows of all panels, a few rows at a time.
+
+    Then memory is read line by line of its pages, however long rows are.
+    """
+    cdef int64_t first = begin * PACKED, last = min(end * PACKED, depth), panel, rows
+    while first < last:
+        rows = min(depth - first, BAND)
+        for panel in range((n + PANEL - 1) // PANEL):
+            copy_rows(b + first * n + panel * PANEL, n, packed + (panel * depth + first) * PANEL, PANEL, rows,
+                      min(n - panel * PANEL, PANEL))
+        first += BAND
+
+
+cdef inline void pack_transposed(const float *b, float *packed, int64_t depth, int64_t n, int64_t begin,
+                                 int64_t end) noexcept nogil:
+    """packed[panel, d, j] = b[panel * PANEL + j, d]; a task packs PACKED columns."""
+    cdef int64_t first = begin * PACKED
+    while first < min(end * PACKED, n):
+        transpose(b + first * depth, depth, packed + first // PANEL * depth * PANEL + first % PANEL, PANEL,
+                  min(n - first, PACKED), depth)
+        first += PACKED
+
+
+cdef struct Product:
+    const float *a
+    int64_t a_row
+    bint transposed  # rows of the memory of A are its columns
+    const float *b
+    int64_t panel, b_row
+    float *c
+    const float *bias  # NULL: none
+    float *staged
+    int64_t *places
+    int64_t *shifts
+    int64_t m, n, depth, ROWS, COLUMNS, DEPTH
+
+
+cdef inline void stage(const Product *p, int64_t row, int64_t first, int64_t rows, int64_t count) noexcept nogil:
+    """staged[i // TALLEST, d, i % TALLEST] = A[row + i, first + d]: a step of a tile finds its numbers side by side."""
+    cdef int64_t i = 0
+    while i < rows:
+        if p.transposed:
+            copy_rows(p.a + first * p.a_row + row + i, p.a_row, p.staged + i * p.DEPTH, TALLEST, count, min(rows - i, TALLEST))
+        else:
+            transpose(p.a + (row + i) * p.a_row + first, p.a_row, p.staged + i * p.DEPTH, TALLEST, min(rows - i, TALLEST), count)
+        i += TALLEST
+
+
+cdef inline void without_depth(const Product *p, float *target, int64_t rows, int64_t column,
+                               int64_t columns) noexcept nogil:
+    """The bias, or zeros: a sum of nothing."""
+    cdef int64_t i
+    for i in range(rows):
+        if p.bias != NULL:
+            memcpy(target + i * p.n, p.bias + column, columns * sizeof(float))
+        else:
+            memset(target + i * p.n, 0, columns * sizeof(float))
+
+
+cdef inline void multiply(const Product *p, int64_t begin, int64_t end) noexcept nogil:
+    """C = A B + bias; a task computes ROWS x COLUMNS of it, DEPTH products at a time."""
+    cdef int64_t across = (p.n + p.COLUMNS - 1) // p.COLUMNS, task, row, column, rows, columns, first, count, i
+    cdef windows_t windows
+    cdef rows_t out
+    p.shifts[0] = 0
+    for i in range(p.ROWS):
+        p.places[i] = i // TALLEST * TALLEST * p.DEPTH + i % TALLEST
+        p.places[p.ROWS + i] = i * p.n
+    windows.a, windows.places, windows.step, windows.runs, windows.shifts = p.staged, p.places, TALLEST, 1, p.shifts
+    out.places = p.places + p.ROWS
+    for task in range(begin, end):
+        row, column = task // across * p.ROWS, task % across * p.COLUMNS
+        rows, columns = min(p.ROWS, p.m - row), min(p.COLUMNS, p.n - column)
+        out.c, out.bias = p.c + row * p.n + column, p.c
+        out.mode = STORE
+        if p.bias != NULL:
+            out.bias, out.mode = p.bias + column, ADD_BIAS
+        if p.depth == 0:
+            without_depth(p, out.c, rows, column, columns)
+        first = 0
+        while first < p.depth:
+            count = min(p.DEPTH, p.depth - first)
+            stage(p, row, first, rows, count)
+            windows.length = count
+            window_gemm(rows, columns, windows, p.b + column // PANEL * p.panel + first * p.b_row, p.panel, p.b_row,
+                        out)
+            out.mode = ACCUMULATE
+            first += p.DEPTH
+
 
 cdef struct LinearForward:
     const float *x  # M I
     const float *w  # O I
     const float *b  # B
     float *y  # M O
-    float *packed  # I O
-    int64_t M, I, O, B, TILE_ROWS, TILE_COLUMNS
+    float *packed  # PANELS I 32
+    float *staged  # STAGED DEPTH
+    int64_t *places  # 2 ROWS
+    int64_t *shifts  # 1
+    int64_t M, I, O, B, PANELS, STAGED, DEPTH, ROWS, COLUMNS, PACKS
+
+
+cdef void panels_linear_forward_pack(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
+    """The weights, turned, in panels of outputs."""
+    cdef const LinearForward *a = <const LinearForward *> args
+    pack_transposed(a.w, a.packed, a.I, a.O, begin, end)
+
+
+
+cdef void panels_linear_forward(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
+    """y = x w^T + b."""
+    cdef const LinearForward *a = <const LinearForward *> args
+    cdef Product p
+    p.a, p.a_row, p.transposed, p.c = a.x, a.I, False, a.y
+    p.b, p.panel, p.b_row = a.packed, a.I * PANEL, PANEL
+    p.bias = a.b if a.B > 0 else NULL
+    p.m, p.n, p.depth = a.M, a.O, a.I
+    p.staged, p.places, p.shifts = a.staged, a.places, a.shifts
+    p.ROWS, p.COLUMNS, p.DEPTH = a.ROWS, a.COLUMNS, a.DEPTH
+    multiply(&p, begin, end)
+
+
 
 cdef struct LinearBackwardData:
     const float *dy  # M O
     const float *w  # O I
     float *dx  # M I
-    int64_t M, O, I, TILE_ROWS, TILE_COLUMNS
+    float *packed  # PANELS O 32
+    float *staged  # STAGED DEPTH
+    int64_t *places  # 2 ROWS
+    int64_t *shifts  # 1
+    int64_t M, O, I, PANELS, STAGED, DEPTH, ROWS, COLUMNS, PACKS
+
+
+cdef void panels_linear_backward_data_pack(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
+    """The weights as they are, in panels of inputs."""
+    cdef const LinearBackwardData *a = <const LinearBackwardData *> args
+    pack_columns(a.w, a.packed, a.O, a.I, begin, end)
+
+
+
+cdef void panels_linear_backward_data(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
+    """dx = dy w."""
+    cdef const LinearBackwardData *a = <const LinearBackwardData *> args
+    cdef Product p
+    p.a, p.a_row, p.transposed, p.c, p.bias = a.dy, a.O, False, a.dx, NULL
+    p.b, p.panel, p.b_row = a.packed, a.O * PANEL, PANEL
+    if a.PACKS == 0:
+        p.b, p.panel, p.b_row = a.w, PANEL, a.I
+    p.m, p.n, p.depth = a.M, a.I, a.O
+    p.staged, p.places, p.shifts = a.staged, a.places, a.shifts
+    p.ROWS, p.COLUMNS, p.DEPTH = a.ROWS, a.COLUMNS, a.DEPTH
+    multiply(&p, begin, end)
+
+
 
 cdef struct LinearBackwardWeight:
     const float *x  # M I
     const float *dy  # M O
     float *dw  # O I
-    int64_t M, I, O, TILE_ROWS, TILE_COLUMNS
+    float *packed  # PANELS M 32
+    float *staged  # STAGED DEPTH
+    int64_t *places  # 2 ROWS
+    int64_t *shifts  # 1
+    int64_t M, I, O, PANELS, STAGED, DEPTH, ROWS, COLUMNS, PACKS
 
 
-cdef inline int64_t tile_start(int64_t task, int64_t columns, int64_t tile_rows, int64_t tile_columns,
-                               int64_t *column) noexcept nogil:
-    """First row of a tile of a matrix with `columns` columns; its first column goes to `column`."""
-    cdef int64_t across = (columns + tile_columns - 1) // tile_columns
-    column[0] = task % across * tile_columns
-    return task // across * tile_rows
-
-
-cdef void linear_forward_pack(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
-    """packed[i, o] = w[o, i]; a task transposes PACKED outputs."""
-    cdef const LinearForward *a = <const LinearForward *> args
-    cdef int64_t first = begin * PACKED, last = min(end * PACKED, a.O)
-    transpose(a.w + first * a.I, a.I, a.packed + first, a.O, last - first, a.I)
-
-
-cdef void linear_forward(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
-    """y = bias, then y += x @ packed on the tile."""
-    cdef const LinearForward *a = <const LinearForward *> args
-    cdef int64_t task, row, column, rows, columns, i, o
-    cdef float *y
-    for task in range(begin, end):
-        row = tile_start(task, a.O, a.TILE_ROWS, a.TILE_COLUMNS, &column)
-        rows = min(a.TILE_ROWS, a.M - row)
-        columns = min(a.TILE_COLUMNS, a.O - column)
-        y = a.y + row * a.O + column
-        if a.B > 0:
-            for i in range(rows):
-                for o in range(columns):
-                    y[i * a.O + o] = a.b[column + o]
-        gemm(rows, columns, a.I, a.x + row * a.I, a.I, 1, a.packed + column, a.O, y, a.O, a.B > 0)
-
-
-cdef void linear_backward_data(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
-    """dx = dy @ w on the tile."""
-    cdef const LinearBackwardData *a = <const LinearBackwardData *> args
-    cdef int64_t task, row, column
-    for task in range(begin, end):
-        row = tile_start(task, a.I, a.TILE_ROWS, a.TILE_COLUMNS, &column)
-        gemm(min(a.TILE_ROWS, a.M - row), min(a.TILE_COLUMNS, a.I - column), a.O, a.dy + row * a.O, a.O, 1,
-             a.w + column, a.I, a.dx + row * a.I + column, a.I, 0)
-
-
-cdef void linear_backward_weight(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
-    """dw = dy^T @ x on the tile; the sum over all M rows stays inside the task."""
+cdef void panels_linear_backward_weight_pack(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
+    """The inputs as they are, in panels."""
     cdef const LinearBackwardWeight *a = <const LinearBackwardWeight *> args
-    cdef int64_t task, row, column
-    for task in range(begin, end):
-        row = tile_start(task, a.I, a.TILE_ROWS, a.TILE_COLUMNS, &column)
-        gemm(min(a.TILE_ROWS, a.O - row), min(a.TILE_COLUMNS, a.I - column), a.M, a.dy + row, 1, a.O,
-             a.x + column, a.I, a.dw + row * a.I + column, a.I, 0)
+    pack_columns(a.x, a.packed, a.M, a.I, begin, end)
+
+
+
+cdef void panels_linear_backward_weight(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
+    """dw = dy^T x; the sum over all M rows stays inside the task."""
+    cdef const LinearBackwardWeight *a = <const LinearBackwardWeight *> args
+    cdef Product p
+    p.a, p.a_row, p.transposed, p.c, p.bias = a.dy, a.O, True, a.dw, NULL
+    p.b, p.panel, p.b_row = a.packed, a.M * PANEL, PANEL
+    if a.PACKS == 0:
+        p.b, p.panel, p.b_row = a.x, PANEL, a.I
+    p.m, p.n, p.depth = a.O, a.I, a.M
+    p.staged, p.places, p.shifts = a.staged, a.places, a.shifts
+    p.ROWS, p.COLUMNS, p.DEPTH = a.ROWS, a.COLUMNS, a.DEPTH
+    multiply(&p, begin, end)
+
 
 
 ADDRESSES = {
-    "linear_forward_pack": <size_t> <void *> &linear_forward_pack,
-    "linear_forward": <size_t> <void *> &linear_forward,
-    "linear_backward_data": <size_t> <void *> &linear_backward_data,
-    "linear_backward_weight": <size_t> <void *> &linear_backward_weight,
+    "panels_linear_forward_pack": <size_t> <void *> &panels_linear_forward_pack,
+    "panels_linear_forward": <size_t> <void *> &panels_linear_forward,
+    "panels_linear_backward_data_pack": <size_t> <void *> &panels_linear_backward_data_pack,
+    "panels_linear_backward_data": <size_t> <void *> &panels_linear_backward_data,
+    "panels_linear_backward_weight_pack": <size_t> <void *> &panels_linear_backward_weight_pack,
+    "panels_linear_backward_weight": <size_t> <void *> &panels_linear_backward_weight,
 }

@@ -8,7 +8,7 @@ from libc.math cimport pow, sqrt, sqrtf
 from libc.stdint cimport int64_t
 
 cdef int64_t BLOCK
-from ..blocking import BLOCK
+from ...blocking import BLOCK
 
 
 cdef inline float decayed(float g, float p, float sign, float weight_decay) noexcept nogil:

@@ -35,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
         "built with": _built_with,
         "processor": _processor,
         "vectors": _vectors,
+        "Cython kernels": _instruction_set,
         "threads": _threads,
         "threaded build": lambda: "yes" if _runtime().threaded else "no: kernels run on one thread",
         "backends": lambda: "; ".join(_backends()),
@@ -100,6 +101,13 @@ def _vectors() -> str:
     return f"{objects.vector_lanes()} lanes of float32; LLVM calls the processor {name}; {' '.join(found)}"
 
 
+def _instruction_set() -> str:
+    from nnfast.kernels.instruction_sets import VARIABLE, built, instruction_set, runnable
+
+    forced = f", forced by {VARIABLE}" if os.environ.get(VARIABLE) else ""
+    return f"{instruction_set()}{forced}; built for {', '.join(built())}; this processor runs {', '.join(runnable())}"
+
+
 def _threads() -> str:
     import nnfast
     from nnfast.kernels.threads import cgroup_quota
@@ -116,6 +124,7 @@ def _threads() -> str:
 
 def _backends() -> Iterator[str]:
     from nnfast.kernels import BACKENDS, OPS, current_backend
+    from nnfast.kernels.backends import cython_module
     from nnfast.kernels.launch import get
 
     for backend in BACKENDS:
@@ -123,8 +132,11 @@ def _backends() -> Iterator[str]:
         try:
             modules = sorted({op.module for op in OPS.values()})
             for module in modules if backend != "numba" else ("compiler",):
-                folder = {"numba": "numba_jit", "cython": "cython_ext"}.get(backend, backend)
-                import_module(f"nnfast.kernels.{folder}.{module}")
+                if backend == "cython":
+                    cython_module(module)
+                else:
+                    folder = "numba_jit" if backend == "numba" else backend
+                    import_module(f"nnfast.kernels.{folder}.{module}")
             get("relu_forward", backend)
             yield f"{backend}{using} yes"
         except Exception as error:  # whatever is wrong with it is the answer

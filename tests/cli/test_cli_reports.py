@@ -9,6 +9,7 @@ import sys
 
 import pytest
 from nnfast.kernels import OPS, judgement, tolerance
+from nnfast.kernels.backends import cython_module
 
 from nnfast.cli import COMMANDS
 
@@ -55,7 +56,7 @@ def test_compare_takes_kernels_that_belong_together_and_all_algorithms(run):
     assert [row[:3] for row in rows(out)] == [
         [op, *way]
         for op in ("linear_forward", "linear_backward_data", "linear_backward_weight")
-        for way in (("numba", "panels"), ("cython", "gemm"))
+        for way in (("numba", "panels"), ("cython", "panels"))
     ] + [["adam_step", backend, "default"] for backend in ("numba", "cython")]
 
 
@@ -107,18 +108,25 @@ def test_info(run):
     facts = dict(re.match(r"([^:]+): +(.*)", line).groups() for line in out.splitlines())
     assert (code, err) == (0, "")
     assert list(facts) == ["nnfast", "Python", "system", "packages", "extras", "built with", "processor", "vectors",
-                           "threads", "threaded build", "backends", "BLAS", "Numba cache", "digits"]  # fmt: skip
+                           "Cython kernels", "threads", "threaded build", "backends", "BLAS", "Numba cache",
+                           "digits"]  # fmt: skip
     assert "cannot be found out" not in out
     assert facts["Python"].startswith(".".join(map(str, sys.version_info[:3])))
     assert all(re.search(rf"{name} \d+\.\d+", facts["packages"]) for name in ("numpy", "scipy", "numba", "llvmlite"))
     assert re.match(r"Cython \d+\.\d+", facts["built with"])
     assert re.match(r"(4|8|16) lanes", facts["vectors"])
+    assert re.match(r"(\w+); built for baseline.*; this processor runs baseline.*\b\1$", facts["Cython kernels"])
     assert re.match(r"\d+ by default; CPUs \d+", facts["threads"])
     assert re.fullmatch(
         r"numba( \(default\))? yes; cython( \(default\))? yes; reference( \(default\))? yes", facts["backends"]
     )
     assert "openblas" in facts["BLAS"] or "mkl" in facts["BLAS"] or "accelerate" in facts["BLAS"]
     assert facts["digits"] == "1,437 to train on, 360 held out"
+
+
+def test_info_says_that_an_instruction_set_is_forced(run, monkeypatch):
+    monkeypatch.setenv("NNFAST_INSTRUCTION_SET", "baseline")
+    assert re.search(r"Cython kernels: +baseline, forced by NNFAST_INSTRUCTION_SET; built for ", run("info")[1])
 
 
 def test_info_survives_what_is_broken(run, monkeypatch):
@@ -134,7 +142,7 @@ def test_info_survives_what_is_broken(run, monkeypatch):
 
 
 def test_info_says_why_a_backend_is_missing(run, monkeypatch):
-    monkeypatch.setitem(sys.modules, "nnfast.kernels.cython_ext.conv", None)
+    monkeypatch.setitem(sys.modules, cython_module("conv").__name__, None)
     assert re.search(r"cython.* no: ModuleNotFoundError: .*conv", run("info")[1])
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import nnfast.kernels
 import pytest
 from judging import COMPILED
-from nnfast.kernels.backends import kernel_address, reference_function
+from nnfast.kernels.backends import cython_module, kernel_address, reference_function
 from nnfast.kernels.operation import FIELDS_OF_KIND, Operation
 from nnfast.kernels.ops import OPS
 
@@ -104,12 +104,12 @@ def test_every_cython_stage_has_an_address(op: str, algorithm: str, stage: str) 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_cython_module_has_no_undeclared_kernel(module: str) -> None:
-    assert set(import_module(f"nnfast.kernels.cython_ext.{module}").ADDRESSES) == declared_in(module, "cython")
+    assert set(cython_module(module).ADDRESSES) == declared_in(module, "cython")
 
 
 @lru_cache(maxsize=1)
 def cython_source() -> str:
-    files = sorted(SOURCES.glob("*.pyx"))
+    files = sorted([*SOURCES.glob("*.pyx"), *SOURCES.glob("*.pxi")])
     if not files:
         pytest.skip(f"{SOURCES} holds no .pyx files: not a source tree")
     return "\n".join(re.sub(r"#.*", "", file.read_text()) for file in files)
@@ -147,4 +147,4 @@ def test_both_compiled_backends_have_a_file_for_every_module() -> None:
     for module in MODULES:
         assert (SOURCES.parent / "numba_jit" / f"{module}.py").exists()
         assert (SOURCES.parent / "reference" / f"{module}.py").exists()
-        import_module(f"nnfast.kernels.cython_ext.{module}")
+        cython_module(module)

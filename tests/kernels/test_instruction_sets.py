@@ -1,4 +1,7 @@
-"""Kernels for processors with narrower registers: results within the same bounds, and no code of a newer one."""
+"""Kernels for processors with narrower registers: results within the same bounds, and no code of a newer one.
+
+Numba compiles for another processor than this one; of Cython's kernels, another set of what was built is chosen.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from nnfast.kernels import instruction_sets
+from nnfast.kernels.instruction_sets import VARIABLE, built, instruction_set, runnable
 
 PROGRAM = Path(__file__).parents[1] / "narrow.py"
 PROCESSORS = {
@@ -45,3 +50,61 @@ def test_narrower_registers_give_results_within_the_same_bounds(chosen: tuple[st
         if process.returncode or not lines or lines[-1] == "done 0":
             found.append(f"{name}: exit {process.returncode} {errors[-2000:]}")
     assert not found, f"{len(found)} failures:\n" + "\n".join(found)
+
+
+# ---------------------------------------------------------------- Cython
+
+
+@pytest.fixture
+def forced(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    """Sets the variable."""
+    return lambda name: monkeypatch.setenv(VARIABLE, name)
+
+
+def test_the_widest_instruction_set_is_used() -> None:
+    assert instruction_set() == runnable()[-1]
+    assert set(runnable()) <= set(built())
+    assert "baseline" in runnable()
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="names x86-64 instruction sets")
+def test_all_instruction_sets_are_built() -> None:
+    assert built() == instruction_sets.INSTRUCTION_SETS
+
+
+def test_an_instruction_set_is_forced(forced) -> None:  # type: ignore[no-untyped-def]
+    forced("baseline")
+    assert instruction_set() == "baseline"
+    forced("")
+    assert instruction_set() == runnable()[-1]
+
+
+def test_an_unknown_instruction_set_is_refused(forced) -> None:  # type: ignore[no-untyped-def]
+    forced("sse9")
+    with pytest.raises(ValueError, match="NNFAST_INSTRUCTION_SET is 'sse9', expected one of baseline, avx2, avx512"):
+        instruction_set()
+
+
+def test_an_instruction_set_that_the_processor_lacks_is_refused(forced, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(instruction_sets.runtime, "processor_has", ())
+    monkeypatch.setattr(instruction_sets, "_chosen", instruction_sets._chosen.__wrapped__)
+    assert instruction_set() == "baseline"
+    forced(built()[-1])
+    with pytest.raises(ValueError, match="which this processor cannot run; it runs baseline"):
+        instruction_set()
+
+
+def test_an_instruction_set_that_was_not_built_is_refused(forced, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(instruction_sets, "built", lambda: ("baseline",))
+    monkeypatch.setattr(instruction_sets, "_chosen", instruction_sets._chosen.__wrapped__)
+    forced("avx2")
+    with pytest.raises(ValueError, match="which this installation was built without; it has baseline"):
+        instruction_set()
+
+
+@pytest.mark.parametrize("name", runnable()[:-1])
+def test_all_cases_hold_with_an_older_instruction_set(name: str) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "cython", "test_compiled.py"]
+    found = subprocess.run(command, cwd=Path(__file__).parent, env=os.environ | {VARIABLE: name},
+                           capture_output=True, text=True, timeout=600)  # fmt: skip
+    assert found.returncode == 0, found.stdout[-3000:]
