@@ -20,11 +20,9 @@ from typing import Any
 import numpy as np
 
 from nnfast.data import open_dataset
-from nnfast.io.atomic import write_atomically
 
 from .peer_process import torch_python
-
-RESULT = Path(__file__).parent / "results" / "accuracy.txt"
+from .saved import Report, add_save_argument
 
 
 def export(source: str, folder: Path) -> Path:
@@ -68,8 +66,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--libraries", default="nnfast,torch")
-    parser.add_argument("--save", action="store_true", help=f"write {RESULT}")
+    add_save_argument(parser, "accuracy.txt")
     args = parser.parse_args()
+    report = Report("bench.accuracy")
     libraries = args.libraries.split(",")
     pythons = {name: torch_python(None) if name == "torch" else sys.executable for name in libraries}
     final: dict[str, list[float]] = {name: [] for name in libraries}
@@ -83,14 +82,10 @@ def main() -> None:
                 final[name].append(epochs[-1]["accuracy"])
                 seconds[name] += [epoch["seconds"] for epoch in epochs]
                 print(f"{name}, seed {seed}: {final[name][-1]:.2f} %", flush=True)
-    lines = [
-        f"{args.model}, {args.epochs} epochs, learning rate {args.lr}, {args.threads} threads",
-        *table(final, seconds),
-    ]
-    print("\n".join(lines))
-    if args.save:
-        with write_atomically(RESULT) as stream:
-            stream.write("\n".join(["python -m bench.accuracy " + " ".join(sys.argv[1:]), *lines, ""]).encode())
+    report.say(f"{args.model}, {args.epochs} epochs, learning rate {args.lr}, {args.threads} threads")
+    report.say("\n".join(table(final, seconds)))
+    if args.save is not None:
+        report.save(args.save or "accuracy")
 
 
 if __name__ == "__main__":

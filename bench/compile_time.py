@@ -1,6 +1,6 @@
 """How long a ResNet-18 training step waits for its kernels: compiled from nothing, and read from the cache.
 
-python -m bench.compile_time [--batch 8] [--algorithm auto]
+python -m bench.compile_time [--batch 8] [--algorithm auto] [--save [FILE]]
 
 Each case is a new process; the first has an empty cache folder, the second has what the first left. Printed are
 
@@ -24,6 +24,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from .saved import Report, add_save_argument
 
 ROOT = Path(__file__).parents[1]
 TARGETS = {"cold": ("kernels", 20.0), "cached": ("first step", 0.5)}
@@ -90,27 +92,30 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=8, help="images; 8 are enough for algorithms to be measured")
     parser.add_argument("--algorithm", default="auto", help="as nnfast.set_conv_algorithm")
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
+    add_save_argument(parser, "compile_time.txt")
     arguments = parser.parse_args()
     if arguments.measure:
         print(json.dumps(_steps(arguments.batch, arguments.algorithm)))
         return 0
-    fingerprints = set()
+    report, fingerprints = Report("bench.compile_time"), set()
     with tempfile.TemporaryDirectory(prefix="nnfast-bench-") as cache:
         for case in ("cold", "cached"):
             found = _in_new_process(arguments, cache)
-            print(f"{case}: {found['count']} kernels {found['kernels']:.2f} s (processor "
+            report.say(f"{case}: {found['count']} kernels {found['kernels']:.2f} s (processor "
                   f"{found['processor']:.2f} s), first step {found['first step']:.2f} s "
                   f"longer than the others' {found['step']:.2f} s; import {found['import']:.2f} s, "
                   f"network {found['build']:.2f} s ({found['before']:.2f} s of it kernels)")  # fmt: skip
             fingerprints.add(found["fingerprint"])
             key, target = TARGETS[case]
-            print(f"  target: {key} within {target} s: {'met' if found[key] <= target else 'NOT met'}")
+            report.say(f"  target: {key} within {target} s: {'met' if found[key] <= target else 'NOT met'}")
             if case == "cold":
                 slowest = sorted(found["by_kernel"].items(), key=lambda item: -item[1])[:SLOWEST]
-                print("  slowest: " + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in slowest))
+                report.say("  slowest: " + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in slowest))
     if len(fingerprints) > 1:
         print("the sources of the kernels were edited between the two: the second found nothing in the cache")
         return 1
+    if arguments.save is not None:
+        report.save(arguments.save or "compile_time")
     return 0
 
 

@@ -46,8 +46,8 @@ def _vgg_small() -> Any:
     return keras.Model(i, layers.Dense(CLASSES)(layers.Flatten()(x)))
 
 
-def _resnet(widths: tuple[int, ...], blocks: int) -> Any:
-    i, width = _input(3, 32), widths[0]
+def _resnet(widths: tuple[int, ...], blocks: int, size: int) -> Any:
+    i, width = _input(3, size), widths[0]
     x = _conv_bn(i, width)
     for stage, filters in enumerate(widths):
         for block in range(blocks):
@@ -58,8 +58,8 @@ def _resnet(widths: tuple[int, ...], blocks: int) -> Any:
     return keras.Model(i, layers.Dense(CLASSES)(layers.GlobalAveragePooling2D()(x)))
 
 
-def _mobilenetv2() -> Any:
-    i, width = _input(3, 32), 32
+def _mobilenetv2(size: int) -> Any:
+    i, width = _input(3, size), 32
     x = _conv_bn(i, width, activation="relu6")
     for expand, filters, blocks, stride in INVERTED:
         for block in range(blocks):
@@ -73,15 +73,15 @@ def _mobilenetv2() -> Any:
 
 
 BUILDERS = {
-    "lenet5": _lenet5,
-    "mnist_cnn": _mnist_cnn,
-    "vgg_small": _vgg_small,
-    "resnet20": lambda: _resnet((16, 32, 64), 3),
-    "resnet18": lambda: _resnet((64, 128, 256, 512), 2),
+    "lenet5": lambda size: _lenet5(),
+    "mnist_cnn": lambda size: _mnist_cnn(),
+    "vgg_small": lambda size: _vgg_small(),
+    "resnet20": lambda size: _resnet((16, 32, 64), 3, size),
+    "resnet18": lambda size: _resnet((64, 128, 256, 512), 2, size),
     "mobilenetv2": _mobilenetv2,
 }
 
 
-def build(name: str) -> Any:
-    """The network called `name`."""
-    return BUILDERS[name]()
+def build(name: str, size: int = 0) -> Any:
+    """The network called `name`; `size` as in `models.build`."""
+    return BUILDERS[name](size or 32)

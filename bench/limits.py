@@ -1,6 +1,6 @@
 """What this machine can do: multiply-adds, copies, and how near its matrix products come.
 
-python -m bench.limits [--repeats 9] [--threads 2]
+python -m bench.limits [--repeats 9] [--threads 2] [--save [FILE]]
 
 Peaks are the best of several runs, matrix products are medians.
 """
@@ -21,6 +21,7 @@ from nnfast.kernels.limits import COPIED, multiply_adds
 
 from . import limit_kernels as kernels
 from .memory import aligned, aligned_copy
+from .saved import Report, add_save_argument
 from .timing import disturbed, in_turn, median, turn
 
 MATRIX = 2048
@@ -73,9 +74,9 @@ def measure(repeats: int = 5, patience: float = PATIENCE) -> Limits:
     return Limits(flops / multiplied, 2 * 4 * COPIED / seconds, unsure or also_unsure)
 
 
-def _shown(name: str, amount: float, unit: str, call: Callable[[], None], repeats: int) -> None:
+def _line(name: str, amount: float, unit: str, call: Callable[[], None], repeats: int) -> str:
     seconds, unsure = best(call, repeats)
-    print(f"{name}: {amount / seconds / 1e9:.1f} {unit}{' (disturbed)' if unsure else ''}", flush=True)
+    return f"{name}: {amount / seconds / 1e9:.1f} {unit}{' (disturbed)' if unsure else ''}"
 
 
 def matrix_products(repeats: int) -> dict[str, tuple[float, bool]]:
@@ -101,21 +102,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--threads", type=int, default=get_num_threads())
+    add_save_argument(parser, "limits.txt")
     arguments = parser.parse_args()
     set_num_threads(arguments.threads)
-    repeats = arguments.repeats
+    repeats, report = arguments.repeats, Report("bench.limits")
     call, flops = multiply_adds()
     with threads(1):
-        _shown("multiply-add, 1 thread", flops, "GFLOP/s", call, repeats)
-    _shown(f"multiply-add, {arguments.threads} threads", flops, "GFLOP/s", call, repeats)
+        report.say(_line("multiply-add, 1 thread", flops, "GFLOP/s", call, repeats))
+    report.say(_line(f"multiply-add, {arguments.threads} threads", flops, "GFLOP/s", call, repeats))
     for name, copy in copies().items():
-        _shown(f"copy of {4 * COPIED >> 20} MB, {name}", 2 * 4 * COPIED, "GB/s", copy, repeats)
+        report.say(_line(f"copy of {4 * COPIED >> 20} MB, {name}", 2 * 4 * COPIED, "GB/s", copy, repeats))
     arrays = {name: aligned((COPIED,)) for name in "aby"}
     triad = kernels.bound(kernels.triad, kernels.TRIADS, arrays)
-    _shown("triad, plain stores", 3 * 4 * COPIED, "GB/s", triad, repeats)
+    report.say(_line("triad, plain stores", 3 * 4 * COPIED, "GB/s", triad, repeats))
     for name, (part, unsure) in matrix_products(repeats).items():
-        print(f"{name} {MATRIX}^3: {part:.0%} of the multiply-add peak (target 85 %)"
-              f"{' (disturbed)' if unsure else ''}")  # fmt: skip
+        report.say(f"{name} {MATRIX}^3: {part:.0%} of the multiply-add peak (target 85 %)"
+                   f"{' (disturbed)' if unsure else ''}")  # fmt: skip
+    if arguments.save is not None:
+        report.save(arguments.save or "limits")
     return 0
 
 

@@ -103,8 +103,14 @@ BUILDERS = {
     "mobilenetv2": _mobilenetv2,
 }
 NAMES = tuple(BUILDERS)
+ANY_SIZE = ("resnet20", "resnet18", "mobilenetv2")
+"""Networks that average over what is left of an image, and so take images of any size."""
 
 
-def build(name: str, nn: Any, F: Any) -> Network:
-    """The network called `name` from a library's `nn` and `nn.functional`, and the shape of one image."""
-    return BUILDERS[name](nn, F)
+def build(name: str, nn: Any, F: Any, size: int = 0) -> Network:
+    """The network called `name` from a library's `nn` and `nn.functional`, and the shape of one image.
+
+    `size` is the image's height and width, for networks in `ANY_SIZE`; 0 means what the network was made for.
+    """
+    network, (channels, height, width) = BUILDERS[name](nn, F)
+    return network, (channels, size or height, size or width)

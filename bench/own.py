@@ -1,80 +1,79 @@
-"""nnfast's side of `bench.convolutions`: inputs of a shape, and its three directions as calls."""
+"""nnfast's side of `bench.convolutions` and `bench.pytorch`: a kernel whose operands and results are in memory."""
 
 from __future__ import annotations
 
-import math
 import time
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
+from nnfast.kernels import OPS
 from nnfast.kernels.choice import choose
 from nnfast.kernels.launch import bind, run
+from nnfast.kernels.operation import DTYPES
 
 from .memory import aligned, aligned_copy
-from .shapes import Shape
+from .torch_cases import Arrays, Case
 
 
 @dataclass(frozen=True)
 class Call:
-    """A convolution or gradient whose inputs and output are in memory, and the algorithm that was chosen for it."""
+    """A kernel, its operands and memory for its outputs, and the algorithm that was chosen for it."""
 
-    name: str
+    op: str
     arrays: Mapping[str, np.ndarray]
     attributes: Mapping[str, Any]
-    output: str
-    result: np.ndarray
+    outputs: Arrays
+    backend: str
     algorithm: str
 
     def run(self) -> None:
-        """Compute into `result`."""
-        run(self.name, self.arrays, self.attributes, {self.output: self.result}, "numba", algorithm=self.algorithm)
+        """Compute into the outputs and updates."""
+        run(self.op, self.arrays, self.attributes, self.outputs, self.backend, algorithm=self.algorithm)
 
-    def reference(self) -> np.ndarray:
-        """The same by the NumPy reference, slowly."""
-        return run(self.name, self.arrays, self.attributes, backend="reference")[self.output]
-
-
-def inputs(shape: Shape) -> dict[str, np.ndarray]:
-    """x, w and dy of a shape, channels last, always the same; results are of the order of 1."""
-    rng = np.random.default_rng(zlib.crc32(shape.name.encode()))
-    lengths = shape.lengths
-    scale = np.float32(1 / math.sqrt(shape.summands("forward")))
-    return {
-        "x": aligned_copy(rng.standard_normal(lengths["x"], np.float32)),
-        "w": aligned_copy(rng.standard_normal(lengths["w"], np.float32) * scale),
-        "dy": aligned_copy(rng.standard_normal(lengths["y"], np.float32)),
-    }
+    @property
+    def results(self) -> Arrays:
+        """Outputs and updates by name."""
+        return {**self.outputs, **{array.name: self.arrays[array.name] for array in OPS[self.op].updates}}
 
 
-def calls(shape: Shape, arrays: Mapping[str, np.ndarray]) -> dict[str, Callable[[], Call]]:
-    """By direction, what makes its call: chooses the algorithm and takes the output's memory."""
-    common = {"stride": (shape.stride,) * 2, "padding": (shape.pad,) * 2, "dilation": (1, 1), "groups": shape.groups}
-    size, kernel_size = {"size": (shape.size,) * 2}, {"kernel_size": (shape.kernel,) * 2}
-    x, w, dy, no_bias = arrays["x"], arrays["w"], arrays["dy"], np.empty(0, np.float32)
-    lengths = shape.lengths
-    return {
-        "forward": partial(_call, "conv2d_forward", {"x": x, "w": w, "b": no_bias}, common, "y", lengths["y"]),
-        "data": partial(_call, "conv2d_backward_data", {"dy": dy, "w": w}, common | size, "dx", lengths["x"]),
-        "weight": partial(
-            _call, "conv2d_backward_weight", {"x": x, "dy": dy}, common | kernel_size, "dw", lengths["w"]
-        ),
-    }
+def operands(case: Case, arrays: Mapping[str, np.ndarray]) -> Arrays:
+    """A kernel's inputs and updates: images as rows where it takes rows, updates as copies."""
+    op, given = OPS[case.op], {}
+    for array in op.inputs + op.updates:
+        value = arrays[array.name]
+        rows = not array.elementwise and value.ndim > len(array.dims)
+        given[array.name] = value.reshape(-1, value.shape[-1]) if rows else value
+        if array in op.updates:
+            given[array.name] = aligned_copy(given[array.name])
+    return given
 
 
-def _call(
-    name: str, arrays: Mapping[str, np.ndarray], attributes: Mapping[str, Any], output: str, length: tuple[int, ...]
-) -> Call:
-    result = aligned(length)
+def call(case: Case, arrays: Mapping[str, np.ndarray], backend: str) -> Call:
+    """A case on a backend: chooses the algorithm and takes memory for the outputs.
+
+    Raises
+    ------
+    NotImplementedError : the backend has no such kernel.
+    """
+    given = operands(case, arrays)
+    binding = bind(case.op, given, case.attributes)
+    outputs = {array.name: aligned(shape, DTYPES[array.dtype]) for array, shape in binding.outputs}
+    if not binding.op.suitable(binding.sizes, backend):
+        raise NotImplementedError(f"{case.op}: the {backend} backend has no kernel for these sizes")
 
     def seconds(algorithm: str) -> float:
         start = time.perf_counter()
-        Call(name, arrays, attributes, output, result, algorithm).run()
+        Call(case.op, given, case.attributes, outputs, backend, algorithm).run()
         return time.perf_counter() - start
 
-    binding = bind(name, arrays, attributes)
-    algorithm = choose(binding.op, binding.sizes, binding.key, "numba", seconds)
-    return Call(name, arrays, attributes, output, result, algorithm)
+    algorithm = choose(binding.op, binding.sizes, binding.key, backend, seconds)
+    return Call(case.op, given, case.attributes, outputs, backend, algorithm)
+
+
+def reference(case: Case, arrays: Mapping[str, np.ndarray]) -> Arrays:
+    """The same by the NumPy reference, slowly: outputs and updates by name."""
+    given = operands(case, arrays)
+    outputs = run(case.op, given, case.attributes, backend="reference")
+    return outputs | {array.name: given[array.name] for array in OPS[case.op].updates}

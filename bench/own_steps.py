@@ -18,11 +18,11 @@ def _compiled(step: Callable[..., Any]) -> Callable[..., Any]:
     return compile_step(step) if callable(compile_step) else step
 
 
-def training_step(model: str, batch: int, threads: int, variant: str) -> Callable[[], nnfast.Tensor]:
+def training_step(model: str, batch: int, threads: int, variant: str, size: int = 0) -> Callable[[], nnfast.Tensor]:
     """Forward, backward and Adam on one batch, always the same; `variant` is compile or eager."""
     nnfast.set_num_threads(threads)
     nnfast.manual_seed(0)
-    network, shape = build(model, nn, F)
+    network, shape = build(model, nn, F, size)
     x, y = nnfast.randn(batch, *shape), nnfast.randint(0, CLASSES, (batch,))
     optimizer = optim.Adam(network.parameters(), 1e-3)
 

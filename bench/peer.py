@@ -1,6 +1,7 @@
-"""PyTorch's side of `bench.convolutions`, in a process and perhaps an interpreter of its own.
+"""PyTorch's side of `bench.convolutions` and `bench.pytorch`, in a process and perhaps an interpreter of its own.
 
-Its requests are ``load`` (arrays from a folder), ``save`` (a result, to a file) and ``time`` (a turn of calls).
+Its requests are ``load`` (a kernel's arrays from a folder), ``save`` (its results, to a folder) and ``time`` (a turn of
+calls); the latter two name one of the memory formats that were loaded.
 """
 
 from __future__ import annotations
@@ -9,44 +10,45 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 
 from bench.timing import turn
+from bench.torch_calls import CALLS, Results
 from bench.worker import serve
 
-Calls = dict[str, Callable[[], torch.Tensor]]
+FORMATS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
+Calls = dict[str, Callable[[], Results]]
 
 
-def _image(file: Path) -> torch.Tensor:
-    """An array whose channels come last as PyTorch's ``channels_last``, in memory of PyTorch's own."""
-    return torch.from_numpy(np.load(file)).permute(0, 3, 1, 2).clone()
+def _tensor(file: Path, memory_format: torch.memory_format) -> torch.Tensor:
+    """An array in memory of PyTorch's own; images and weights are NCHW whose channels come last in the file."""
+    array = torch.from_numpy(np.load(file))
+    return array.permute(0, 3, 1, 2).clone(memory_format=memory_format) if array.ndim == 4 else array.clone()
 
 
-def _calls(folder: Path, stride: int, padding: int, groups: int) -> Calls:
-    x, w, dy = (_image(folder / f"{name}.npy") for name in ("x", "w", "dy"))
-    pairs = [stride] * 2, [padding] * 2, [1] * 2
+def _call(request: dict[str, Any], memory_format: str) -> Callable[[], Results]:
+    arrays = {file.stem: _tensor(file, FORMATS[memory_format]) for file in Path(request["folder"]).glob("*.npy")}
+    return CALLS[request["op"]](SimpleNamespace(**arrays), SimpleNamespace(**request["attributes"]))
 
-    def backward(*mask: bool) -> tuple[torch.Tensor, ...]:
-        return torch.ops.aten.convolution_backward(dy, x, w, None, *pairs, False, [0, 0], groups, mask)
 
-    return {
-        "forward": lambda: torch.conv2d(x, w, None, *pairs, groups),
-        "data": lambda: backward(True, False, False)[0],
-        "weight": lambda: backward(False, True, False)[1],
-    }
+def _save(results: Results, folder: Path) -> None:
+    for name, value in results.items():
+        last = value.permute(0, 2, 3, 1) if value.ndim == 4 else value
+        np.save(folder / f"{name}.npy", last.contiguous().numpy())
 
 
 def _answer(request: dict[str, Any], calls: Calls) -> dict[str, Any]:
     if request["do"] == "load":
-        calls.clear()  # the memory of the last shape is used again
-        calls.update(_calls(Path(request["folder"]), request["stride"], request["padding"], request["groups"]))
+        calls.clear()  # the memory of the last kernel is used again
+        calls.update({name: _call(request, name) for name in request["formats"]})
         return {}
-    call = calls[request["direction"]]
+    call = calls[request["format"]]
     if request["do"] == "save":
-        np.save(request["file"], call().permute(0, 2, 3, 1).contiguous().numpy())
+        _save(call(), Path(request["folder"]))
         return {}
     return asdict(turn(call, request["calls"]))
 

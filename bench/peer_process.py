@@ -1,10 +1,11 @@
-"""PyTorch's worker (`peer.py`) as `bench.convolutions` sees it: loaded with a shape again when it was started anew.
+"""PyTorch's worker (`peer.py`) as the benchmarks see it: loaded with a kernel again when it was started anew.
 
 PyTorch's weight gradient of strided 1x1 convolutions was seen to hang, to crash and to be wrong (oneDNN issue 6035).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .timing import Turn
@@ -41,21 +42,22 @@ class Peer(Worker):
         """PyTorch's."""
         return self.hello.get("version", "")
 
-    def load(self, folder: str, stride: int, padding: int, groups: int) -> None:
-        """Take x, w and dy from the ``.npy`` files in `folder`."""
-        self.loaded = {"do": "load", "folder": folder, "stride": stride, "padding": padding, "groups": groups}
+    def load(self, folder: str, op: str, attributes: Mapping[str, Any], formats: Sequence[str]) -> None:
+        """Take a kernel's arrays from the ``.npy`` files in `folder`, in each of the memory formats."""
+        self.loaded = {"do": "load", "folder": folder, "op": op, "attributes": dict(attributes),
+                       "formats": list(formats)}  # fmt: skip
         self.ask(self.loaded)
 
-    def save(self, direction: str, file: str) -> None:
-        """Compute once and write the result, channels last, to `file`."""
-        self.ask({"do": "save", "direction": direction, "file": file})
+    def save(self, memory_format: str, folder: str) -> None:
+        """Compute once and write the results by name, channels last, into `folder`."""
+        self.ask({"do": "save", "format": memory_format, "folder": folder})
 
-    def time(self, direction: str, calls: int) -> Turn:
+    def time(self, memory_format: str, calls: int) -> Turn:
         """A turn of `calls` calls."""
-        return Turn(**self.ask({"do": "time", "direction": direction, "calls": calls}))
+        return Turn(**self.ask({"do": "time", "format": memory_format, "calls": calls}))
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The answer to a request, see `Worker.ask`; a new process is given the shape first."""
+        """The answer to a request, see `Worker.ask`; a new process is given the kernel first."""
         if self.process is None and self.loaded is not None and request is not self.loaded:
             super().ask(self.loaded)
         return super().ask(request)

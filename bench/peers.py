@@ -1,8 +1,8 @@
 """Training steps against PyTorch and TensorFlow: forward, backward and Adam, all libraries timed in one run, in turn.
 
 python -m bench.peers [--models lenet5,resnet20] [--formats nchw,tuned,nnfast] [--batch 128] [--threads 2] [--rounds 5]
-                      [--steps 3] [--eager] [--scaling] [--torch-python PATH] [--tensorflow-python PATH]
-                      [--patience 20] [--time-limit 300] [--save [FILE]]
+                      [--steps 3] [--eager] [--scaling [batch|size]] [--torch-python PATH]
+                      [--tensorflow-python PATH] [--patience 20] [--time-limit 300] [--save [FILE]]
 
 README.md says how to install the others and how to read the table.
 """
@@ -11,38 +11,17 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
-import platform
 import sys
-import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from typing import Any
 
-from .models import NAMES
+from .models import ANY_SIZE, NAMES
+from .saved import Report, add_save_argument
 from .scaling import FORMATS as SCALED
-from .scaling import scaling
+from .scaling import GROWTHS, scaling
 from .training import FORMATS, Case, Format, Result, jemalloc, measure
-from .training_table import DETAILS, Row, detail, header, line, summary
+from .training_table import DETAILS, Row, detail, header, line, record, summary
 from .worker import PeerError, interpreter
-
-RESULTS = Path(__file__).parent / "results"
-
-
-def processor() -> str:
-    """The processor's name, as far as the system knows it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-
-
-def save(file: Path, text: str) -> None:
-    """Write a file, whole or not at all."""
-    new = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        new.write_text(text)
-        new.replace(file)
-    finally:
-        new.unlink(missing_ok=True)
 
 
 def available(
@@ -80,19 +59,20 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="turns of each library")
     parser.add_argument("--steps", type=int, default=3, help="of a turn, at least")
     parser.add_argument("--eager", action="store_true", help="nnfast without nnfast.compile")
-    parser.add_argument("--scaling", action="store_true", help="batches of 1 to 512, on one thread and on --threads")
+    parser.add_argument("--scaling", choices=GROWTHS, nargs="?", const="batch",
+                        help="on 1 and on --threads threads: batches of 1 to 512, or images of 16 to 96")  # fmt: skip
     parser.add_argument("--torch-python", metavar="PATH", help="the interpreter that has PyTorch")
     parser.add_argument("--tensorflow-python", metavar="PATH", help="the interpreter that has TensorFlow and Keras")
     parser.add_argument("--patience", type=float, default=20, help="seconds a network waits for undisturbed turns")
     parser.add_argument("--time-limit", type=float, default=300, help="seconds that a library has for an answer")
-    parser.add_argument("--save", metavar="FILE", type=Path, nargs="?", const=RESULTS / "training.txt",
-                        help="write the tables, if no FILE is named to bench/results/training.txt")  # fmt: skip
+    add_save_argument(parser, "training.txt, scaling.txt or scaling_size.txt")
     return parser.parse_args()
 
 
 def _table(
     models: Sequence[str], formats: Sequence[Format], results: Callable[[str], list[Result]], say: Callable[[str], None]
-) -> None:
+) -> dict[str, Any]:
+    """Print a row for every network as soon as it is there, then what they say together; as plain data."""
     say(header(formats))
     rows = []
     for model in models:
@@ -104,11 +84,16 @@ def _table(
             say(detail(result))
     versions = {result.case.form.library: result.version for row in rows for result in row.results if result.version}
     say("\n" + "; ".join(f"{library} {version}" for library, version in versions.items()))
+    return {"versions": versions, "rows": [record(row) for row in rows]}
 
 
 def main() -> int:
     """Print the table."""
     arguments = _arguments()
+    if arguments.scaling == "size":
+        arguments.models = [model for model in arguments.models if model in ANY_SIZE]
+        if not arguments.models:
+            raise SystemExit(f"--scaling size: only {', '.join(ANY_SIZE)} take images of any size")
     wanted = arguments.formats or (SCALED if arguments.scaling else [form.name for form in FORMATS])
     formats, pythons, missing = available(
         [form for form in FORMATS if form.name in wanted],
@@ -117,28 +102,26 @@ def main() -> int:
     if arguments.eager:
         formats = [dataclasses.replace(form, variant="eager") if form.library == "nnfast" else form
                    for form in formats]  # fmt: skip
-    printed: list[str] = []
 
-    def say(text: str) -> None:
-        print(text, flush=True)
-        printed.append(text)
-
-    def results(model: str, batch: int, threads: Sequence[int]) -> list[Result]:
-        cases = [Case(form, model, batch, count) for form in formats for count in threads]
+    def results(model: str, batch: int, size: int, threads: Sequence[int]) -> list[Result]:
+        cases = [Case(form, model, batch, count, size) for form in formats for count in threads]
         workers = [(case, case.worker(pythons, arguments.time_limit)) for case in cases]
         return measure(workers, arguments.rounds, arguments.steps, arguments.patience)
 
-    command = " ".join(["python -m bench.peers", *sys.argv[1:]])
-    say(f"$ {command}    ({time.strftime('%Y-%m-%d')}, {processor()})")
+    report = Report("bench.peers")
     for text in missing:
-        say(text)
+        report.say(text)
+    batch, threads = arguments.batch, arguments.threads
     if arguments.scaling:
-        scaling(arguments.models, formats, arguments.threads, results, say)
+        growth = GROWTHS[arguments.scaling]
+        figures = scaling(arguments.models, formats, threads, batch, growth, results, report.say)
+        name, plot = {"batch": "scaling", "size": "scaling_size"}[growth.name], "scaling"
     else:
-        say(f"batch {arguments.batch}, {arguments.threads} threads, {arguments.rounds} rounds\n")
-        _table(arguments.models, formats, lambda model: results(model, arguments.batch, [arguments.threads]), say)
-    if arguments.save:
-        save(arguments.save, "\n".join(printed) + "\n")
+        report.say(f"batch {batch}, {threads} threads, {arguments.rounds} rounds\n")
+        figures = _table(arguments.models, formats, lambda model: results(model, batch, 0, [threads]), report.say)
+        name, plot = "training", "training"
+    if arguments.save is not None:
+        report.save(arguments.save or name, figures, plot)
     return 0
 
 

@@ -1,6 +1,7 @@
 """How long a user waits from `python` to the end of the first training step, kernels cached and nothing cached.
 
 python -m bench.startup [--model mnist_cnn] [--batch 128] [--threads 2] [--runs 5] [--eager]
+                        [--save [FILE]]
 
 Each run is a new process that imports nnfast, builds the network, and takes one step: forward, backward and Adam. Its
 time ends when the step has ended, whatever Python does until it exits. *Cached*: the folder of kernels is what an
@@ -20,6 +21,7 @@ import tempfile
 import time
 
 from .models import NAMES
+from .saved import Report, add_save_argument
 from .worker import ROOT
 
 TARGETS = {"cached": 1.5, "nothing cached": 20.0, "tiered": 1.5}
@@ -100,11 +102,15 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=5, help="new processes of each case")
     parser.add_argument("--eager", action="store_true", help="without nnfast.compile")
+    add_save_argument(parser, "startup.txt")
     arguments = parser.parse_args()
+    report = Report("bench.startup")
     variant = "eager" if arguments.eager else "compile"
     given = [arguments.model, str(arguments.batch), str(arguments.threads), variant]
     for case, seconds in measure(given, arguments.runs).items():
-        print(line(case, seconds))
+        report.say(line(case, seconds))
+    if arguments.save is not None:
+        report.save(arguments.save or "startup")
     return 0
 
 

@@ -75,6 +75,15 @@ def median(turns: Sequence[Turn]) -> float:
     return statistics.median([seconds for one in turns for seconds in one.seconds] or [math.nan])
 
 
+def quartiles(turns: Sequence[Turn]) -> tuple[float, float]:
+    """The lower and the upper quartile of all calls, in seconds; NaN of fewer than two."""
+    seconds = [one for each in turns for one in each.seconds]
+    if len(seconds) < 2:
+        return math.nan, math.nan
+    low, _, high = statistics.quantiles(seconds, n=4, method="inclusive")
+    return low, high
+
+
 def geometric_mean(ratios: Sequence[float]) -> float:
     """The geometric mean of positive numbers."""
     return math.exp(statistics.fmean(math.log(ratio) for ratio in ratios))

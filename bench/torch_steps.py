@@ -13,11 +13,11 @@ from bench.models import CLASSES, build
 VERSION = torch.__version__
 
 
-def training_step(model: str, batch: int, threads: int, variant: str) -> Callable[[], torch.Tensor]:
+def training_step(model: str, batch: int, threads: int, variant: str, size: int = 0) -> Callable[[], torch.Tensor]:
     """Forward, backward and Adam on one batch, always the same; `variant` is nchw, channels_last, compile or bf16."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    network, shape = build(model, nn, F)
+    network, shape = build(model, nn, F, size)
     x, y = torch.randn(batch, *shape), torch.randint(0, CLASSES, (batch,))
     if variant != "nchw":
         network = network.to(memory_format=torch.channels_last)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .peer_process import ALLOCATOR
-from .timing import WAITED, Turn, disturbed, in_turn, median
+from .timing import WAITED, Turn, disturbed, in_turn, median, quartiles
 from .worker import PeerError, Worker
 
 TURN = 0.05  # seconds that a turn shall take at least: short steps are timed more often
@@ -74,17 +74,18 @@ def environment(form: Format, threads: int) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Case:
-    """A network that is trained in one format."""
+    """A network that is trained in one format; `size` is the height and width of its images, 0 for its own."""
 
     form: Format
     model: str
     batch: int
     threads: int
+    size: int = 0
 
     def worker(self, pythons: Mapping[str, str], limit: float) -> Worker:
         """A process for it, not yet started."""
         command = [pythons[self.form.library], "-m", "bench.training_process", self.form.module, self.model,
-                   str(self.batch), str(self.threads), self.form.variant]  # fmt: skip
+                   str(self.batch), str(self.threads), self.form.variant, str(self.size)]  # fmt: skip
         return Worker(command, limit, environment(self.form, self.threads))
 
 
@@ -112,11 +113,7 @@ class Result:
     @property
     def quartiles(self) -> tuple[float, float]:
         """Of the seconds of all steps."""
-        seconds = [second for turn in self.turns for second in turn.seconds]
-        if self.note or len(seconds) < 2:
-            return math.nan, math.nan
-        low, _, high = statistics.quantiles(seconds, n=4, method="inclusive")
-        return low, high
+        return (math.nan, math.nan) if self.note else quartiles(self.turns)
 
     @property
     def waited(self) -> float:

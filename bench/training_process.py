@@ -1,9 +1,10 @@
 """One library's side of `bench.peers`: a training step of one network, in a process and an interpreter of its own.
 
-python -m bench.training_process MODULE MODEL BATCH THREADS VARIANT
+python -m bench.training_process MODULE MODEL BATCH THREADS VARIANT SIZE
 
-MODULE is `torch_steps`, `keras_steps` or `own_steps`. The requests are ``first`` (the first step), ``time`` (a turn of
-steps) and ``end`` (the loss after one more step, and the peak of the process's memory).
+MODULE is `torch_steps`, `keras_steps` or `own_steps`; SIZE is the images' height and width, 0 for the network's own.
+The requests are ``first`` (the first step), ``time`` (a turn of steps) and ``end`` (the loss after one more step, and
+the peak of the process's memory).
 """
 
 from __future__ import annotations
@@ -46,12 +47,12 @@ def _answer(request: dict[str, Any], step: Step) -> dict[str, Any]:
 
 def main() -> None:
     """Answer until the input ends."""
-    module, model, batch, threads, variant = sys.argv[1:]
+    module, model, batch, threads, variant, size = sys.argv[1:]
     made: list[Step] = []
 
     def hello() -> dict[str, Any]:
         library = importlib.import_module(f"bench.{module}")
-        made.append(library.training_step(model, int(batch), int(threads), variant))
+        made.append(library.training_step(model, int(batch), int(threads), variant, int(size)))
         return {"version": library.VERSION}
 
     serve(hello, lambda request: _answer(request, made[0]))

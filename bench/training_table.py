@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from .timing import geometric_mean
 from .training import Format, Result
@@ -136,3 +137,26 @@ def detail(result: Result) -> str:
     steps = sum(len(turn.seconds) for turn in result.turns)
     figures = f"{steps:5} {number(result.first):>8} {number(result.memory / MEGABYTE):>5} {result.waited:6.0%}"
     return f"{start} {milliseconds(result.seconds):>8} {quartiles:>15} {figures}{' (disturbed)' * result.disturbed}"
+
+
+def record(row: Row) -> dict[str, Any]:
+    """The row as plain data."""
+    return {
+        "model": row.model,
+        "ratio": row.ratio,
+        "peer": None if row.peer is None else row.peer.case.form.name,
+        "memory_ratio": row.memory_ratio,
+        "disturbed": row.disturbed,
+        "formats": [
+            {
+                "format": result.case.form.name,
+                "title": result.case.form.title,
+                "ms": result.seconds * 1e3,
+                "quartiles": [second * 1e3 for second in result.quartiles],
+                "first": result.first,
+                "bytes": result.memory,
+                "note": result.note,
+            }
+            for result in row.results
+        ],
+    }

@@ -7,10 +7,11 @@ array([0., 2.], dtype=float32)
 """
 
 from .backends import BACKENDS, backend, current_backend, set_backend
-from .comparison import Comparison, compare
+from .comparison import Comparisons, compare, compare_kernel
+from .judgement import Comparison
 from .launch import get
 from .ops import OPS
 from .threads import get_num_threads, set_num_threads
 
-__all__ = ["BACKENDS", "OPS", "Comparison", "backend", "compare", "current_backend", "get", "get_num_threads",
-           "set_backend", "set_num_threads"]  # fmt: skip
+__all__ = ["BACKENDS", "OPS", "Comparison", "Comparisons", "backend", "compare", "compare_kernel", "current_backend",
+           "get", "get_num_threads", "set_backend", "set_num_threads"]  # fmt: skip

@@ -1,51 +1,103 @@
-"""How far a backend's results are from the reference's in float64."""
+"""How far the backends' results are from the reference's, for arrays of one's own."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from .launch import bind, run
-from .operation import DTYPES
+from .backends import BACKENDS
+from .binding import bind
+from .functions import FUNCTIONS
+from .judgement import Call, Comparison, errors_columns, errors_header, installed, judge, ways, wider_name
+from .launch import floating_dtype
 from .ops import OPS
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """The largest errors of one output or update.
+class Comparisons(tuple[Comparison, ...]):
+    """Several comparisons; printed, they are a table."""
 
-    Attributes
-    ----------
-    array : its name.
-    max_abs, max_rel, max_ulp : the largest absolute error, error relative to the exact value, and error in units in the
-        last place of the exact value, rounded to float32. Elements that are not finite count as 0 where both agree, as
-        infinite elsewhere.
-    worst : the largest error in units of what `tolerance.error_bounds` allows.
-    """
-
-    array: str
-    max_abs: float
-    max_rel: float
-    max_ulp: float
-    worst: float
+    __slots__ = ()
 
     @property
     def holds(self) -> bool:
-        """Whether every element is as close as it must be."""
-        return self.worst <= 1.0
+        """Whether every result is as close as it must be."""
+        return all(item.holds for item in self)
+
+    def __repr__(self) -> str:
+        if not self:
+            return "no comparisons"
+        name = self[0].dtype.name
+        above, header = errors_header(name, wider_name(self[0].dtype))
+        operation = max(len(item.op) for item in self)
+        result = max(len(item.array) for item in self)
+        columns = f"{'operation':{operation}} {'result':{result}} {'backend':9} {'algorithm':14}"
+        lines = [f"{'':{len(columns) + 2}}{above}  share of", f"{columns}  {header}     bound"]
+        for item in self:
+            columns = errors_columns(item.against_reference, item.against_wider)
+            lines.append(f"{item.op:{operation}} {item.array:{result}} {item.backend:9} {item.algorithm or '-':14}  "
+                         f"{columns}  {item.worst:8.1%}  {'holds' if item.holds else 'does not hold'}")  # fmt: skip
+        return "\n".join(lines)
 
 
 def compare(
+    name: str, /, *arguments: Any, backend: str | None = None, gradient: Any = None, seed: int = 0, **options: Any
+) -> Comparisons:
+    """Measure how far every backend is from the reference on arrays of your own: results and gradients.
+
+    Every operation that a function consists of is computed by all algorithms of each backend that suit, and judged
+    alone, by the same inputs: against the NumPy reference in the same type, and against it in a wider one (float64 for
+    float32). What must hold is the share of the error that the length of its sums explains.
+
+    Parameters
+    ----------
+    name : a function of ``torch.nn.functional``, a key of `functions.FUNCTIONS`; or one kernel, a key of `OPS`.
+    arguments, options : what the function takes, as in PyTorch: images NCHW, weights OIHW, NumPy arrays of float32. A
+        kernel takes a mapping of its inputs and updates, one of its attributes, and, as `compare_kernel` has them, the
+        backend and the algorithm.
+    backend : ``"numba"``, ``"cython"`` or ``"reference"``; None: all that are installed. float64 is for the reference.
+    gradient : with respect to the result, of its shape; random numbers if None.
+    seed : of these numbers.
+
+    Returns
+    -------
+    Comparisons
+        A tuple of `Comparison` that prints as a table; ``holds`` says whether all of them do.
+
+    Raises
+    ------
+    ValueError : an unknown name or backend, shapes that do not fit.
+    TypeError : arguments that the function does not take, arrays of a type that it does not compute in.
+
+    Examples
+    --------
+    >>> x, w = np.ones((1, 3, 8, 8), np.float32), np.ones((4, 3, 3, 3), np.float32)
+    >>> found = compare("conv2d", x, w, stride=2, backend="reference")
+    >>> found.holds
+    True
+    >>> [item.array for item in found]
+    ['y', 'gradient of input', 'gradient of weight']
+    """
+    if name in OPS and isinstance(arguments[0] if arguments else options.get("arrays"), Mapping):
+        kernel: Callable[..., Comparisons] = compare_kernel
+        return kernel(name, *arguments, **options, **({} if backend is None else {"backend": backend}))
+    backends = installed() if backend is None else (backend,)
+    if not set(backends) <= set(BACKENDS):
+        raise ValueError(f"compare: backend is {backend!r}, expected one of {', '.join(BACKENDS)}")
+    calls = _calls(name, arguments, options, gradient, seed)
+    return Comparisons(item for call in calls for way in ways(call, backends) for item in judge(call, *way))
+
+
+def compare_kernel(
     name: str,
     arrays: Mapping[str, np.ndarray],
     attributes: Mapping[str, Any],
     backend: str = "numba",
     algorithm: str | None = None,
-) -> list[Comparison]:
-    """Run an operation on a backend and on the float64 reference, and measure the difference.
+) -> Comparisons:
+    """Measure how far one kernel is from the reference.
 
     Parameters
     ----------
@@ -57,7 +109,8 @@ def compare(
 
     Returns
     -------
-    One `Comparison` for each output and update.
+    Comparisons
+        One for each output and update.
 
     Raises
     ------
@@ -66,42 +119,35 @@ def compare(
     Examples
     --------
     >>> x = np.array([-1.0, 2.0], np.float32)
-    >>> [relu] = compare("relu_forward", {"x": x}, {}, "reference")
+    >>> [relu] = compare_kernel("relu_forward", {"x": x}, {}, "reference")
     >>> relu.holds, relu.max_abs
     (True, 0.0)
     """
-    from .tolerance import error_bounds, worst_error
-
-    op = OPS[name]
-    narrow = {key: np.array(value, order="C") for key, value in arrays.items()}
-    wide = {array.name: _widened(narrow[array.name], array.dtype) for array in op.inputs + op.updates}
+    call = Call(name, arrays, attributes, dtype=floating_dtype(OPS[name], arrays, backend))
     if algorithm is None and backend != "reference":
-        algorithm = op.ranked(bind(name, narrow, attributes).sizes, backend)[0]
-    actual = run(name, narrow, attributes, backend=backend, algorithm=algorithm)
-    exact = run(name, wide, attributes, backend="reference")
-    results = []
-    actual |= {array.name: narrow[array.name] for array in op.updates}
-    exact |= {array.name: wide[array.name] for array in op.updates}
-    bounds = error_bounds(name, arrays, attributes, exact, algorithm=algorithm)
-    for key, value in actual.items():
-        results.append(_measure(key, value, exact[key], worst_error(value, exact[key], bounds[key])))
-    return results
+        algorithm = OPS[name].ranked(bind(name, call.arrays, attributes).sizes, backend)[0]
+    return Comparisons(judge(call, backend, algorithm))
 
 
-def _widened(value: np.ndarray, dtype: str) -> np.ndarray:
-    return np.array(value, np.float64 if dtype == "float" else DTYPES[dtype], order="C")
+def _calls(name: str, arguments: tuple[Any, ...], options: Mapping[str, Any], gradient: Any, seed: int) -> list[Call]:
+    """The calls of a function with these arguments."""
+    if name not in FUNCTIONS:
+        kernel = f"; {name} is a kernel: give mappings of its arrays and attributes" if name in OPS else ""
+        raise ValueError(f"compare: there is no function {name!r}, expected one of {', '.join(FUNCTIONS)}{kernel}")
 
+    def upstream(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        if gradient is None:
+            return np.random.default_rng(seed).standard_normal(shape, np.float32).astype(dtype)
+        given = np.asarray(gradient)
+        if given.shape != shape:
+            raise ValueError(f"compare: {name}: gradient has shape {given.shape}, the result has {shape}")
+        return given
 
-def _measure(array: str, actual: np.ndarray, exact: np.ndarray, worst: float) -> Comparison:
-    if not actual.size:
-        return Comparison(array, 0.0, 0.0, 0.0, worst)
-    got, want = actual.astype(np.float64), exact.astype(np.float64)
-    with np.errstate(all="ignore"):
-        same = (got == want) | (np.isnan(got) & np.isnan(want))
-        error = np.where(same, 0.0, np.abs(got - want))
-        error = np.where(np.isnan(error), np.inf, error)
-        relative = np.where(same, 0.0, error / np.abs(want))
-        spacing = np.spacing(np.abs(want).astype(np.float32)).astype(np.float64)
-        ulp = np.where(same, 0.0, error / spacing)
-    return Comparison(array, float(error.max()), float(np.nan_to_num(relative, nan=np.inf).max()),
-                      float(np.nan_to_num(ulp, nan=np.inf).max()), worst)  # fmt: skip
+    function = FUNCTIONS[name]
+    signature = inspect.signature(function)
+    try:
+        bound = signature.bind(upstream, *arguments, **options)
+    except TypeError as error:
+        takes = ", ".join(list(signature.parameters)[1:])
+        raise TypeError(f"compare: {name}: {error}; it takes {takes}") from None
+    return function(*bound.args, **bound.kwargs)

@@ -12,10 +12,11 @@ from nnfast.kernels import OPS
 from nnfast.kernels.blocking import BLOCK
 from nnfast.kernels.launch import bind
 
-from bench import convolutions, limit_kernels, memory_bound, own, shapes
+from bench import convolutions, limit_kernels, memory_bound, shapes, torch_rows
 from bench.memory import aligned
 from bench.peer_process import Peer, PeerError
 from bench.timing import Turn, in_turn, median
+from bench.torch_cases import convolution
 from bench.workload import READ_TWICE
 
 ANSWERS = {
@@ -24,7 +25,6 @@ ANSWERS = {
     "refuses": """[print('{"error": "no such thing"}', flush=True) for line in sys.stdin]""",
     "works": """[print('{"seconds": [1.5, 2.5], "waited": 0}', flush=True) for line in sys.stdin]""",
 }
-SMALL = shapes.Shape("", 16, 32, 6, 3, 2, batch=2)
 
 
 @pytest.fixture
@@ -64,23 +64,6 @@ def test_shapes_are_enough_and_differ():
     assert sum(len(shape.targets) for shape in shapes.TABLE) == sum(len(shape.directions) for shape in shapes.TABLE)
 
 
-def test_calls_compute_all_directions():
-    arrays = own.inputs(SMALL)
-    for direction, prepare in own.calls(SMALL, arrays).items():
-        call = prepare()
-        call.run()
-        assert convolutions.relative_error(call.result, call.reference()) < convolutions.error_bound(
-            SMALL.summands(direction), call.algorithm
-        )
-
-
-def test_relative_error():
-    ones = np.ones(4, np.float32)
-    assert convolutions.relative_error(ones, ones) == 0
-    assert convolutions.relative_error(1.5 * ones, ones) == 0.5
-    assert convolutions.relative_error(math.nan * ones, ones) == math.inf
-
-
 def test_disturbed_turns_are_tried_again_and_undisturbed_ones_kept():
     quiet, busy = Turn([1e-3], 0), Turn([9e-3], 50)
     given = iter([busy, quiet, busy, quiet, quiet])
@@ -92,9 +75,9 @@ def test_a_machine_that_stays_busy_is_told():
     busy = Turn([9e-3], 50)
     turns = in_turn([lambda: busy, lambda: busy], 3, patience=0)
     assert [len(side) for side in turns] == [3, 3]
-    row = convolutions.Row(shapes.TABLE[0], "forward", "direct", *turns)
+    row = conv_row(shapes.TABLE[0], "forward", *turns)
     assert row.ratio == 1
-    assert row.disturbed
+    assert row.found.disturbed
     assert not replace(row, shape=replace(row.shape, targets={"forward": 0.5})).met
 
 
@@ -126,11 +109,15 @@ def test_medians_are_of_all_calls():
     assert math.isnan(median([]))
 
 
+def conv_row(shape, direction, own_turns, torch_turns):
+    found = torch_rows.Row(convolution(shape, direction), {"numba": own_turns, "channels_last": torch_turns})
+    return convolutions.Row(shape, direction, found)
+
+
 def test_targets_and_slow_rows_are_summed_up():
-    slow, fast = (convolutions.Row(shapes.TABLE[0], "forward", "direct", [Turn([1.0], 0)], [Turn([seconds], 0)])
+    slow, fast = (conv_row(shapes.TABLE[0], "forward", [Turn([1.0], 0)], [Turn([seconds], 0)])
                   for seconds in (0.5, 8.0))  # fmt: skip
-    further = convolutions.Row(replace(shapes.TABLE[0], network="ResNeXt"), "data", "direct", [Turn([1.0], 0)],
-                               [Turn([3.0], 0)])  # fmt: skip
+    further = conv_row(replace(shapes.TABLE[0], network="ResNeXt"), "data", [Turn([1.0], 0)], [Turn([3.0], 0)])
     lines = convolutions.summary([slow, fast, further], sweep=True)
     assert lines[1].startswith("2 rows, geometric mean 2.00, minimum 0.50")
     assert lines[2].startswith("ResNeXt and Inception: 1 rows, geometric mean 3.00, minimum 3.00")
@@ -151,43 +138,3 @@ def test_peer_that_fails_says_so_and_is_ended(peer, kind, message):
     assert (failing.process is None) == (kind != "refuses")
     with pytest.raises(PeerError, match=message):  # it was started again
         failing.time("forward", 1)
-
-
-class InProcess(Peer):
-    """A peer that computes with nnfast and adds an error."""
-
-    def __init__(self, error: float) -> None:
-        super().__init__("", 1, 1.0)
-        self.error = error
-
-    def load(self, folder, stride, padding, groups):
-        self.arrays = {name: np.load(f"{folder}/{name}.npy") for name in ("x", "w", "dy")}
-
-    def save(self, direction, file):
-        np.save(file, own.calls(SMALL, self.arrays)[direction]().reference() * np.float32(1 + self.error))
-
-    def time(self, direction, calls):
-        return Turn([1.0] * calls, 0)
-
-
-@pytest.mark.parametrize("error", [0.0, 1e-3])
-def test_wrong_results_are_not_timed_and_blamed_on_who_is_wrong(error):
-    found = convolutions.rows([SMALL], InProcess(error), 1, 0.0, lambda row: None)
-    assert [row.direction for row in found] == ["forward", "data", "weight"]
-    for row in found:
-        assert math.isnan(row.ratio) == (error > 0)
-        assert row.note == ("wrong result of PyTorch's" if error else "")
-        assert not row.wrong
-
-
-def test_wrong_results_of_our_own_fail_the_row(monkeypatch):
-    right = own.Call.run
-
-    def wrong(call):
-        right(call)
-        call.result[0] += 0.1
-
-    monkeypatch.setattr(own.Call, "run", wrong)
-    found = convolutions.rows([SMALL], InProcess(0.0), 1, 0.0, lambda row: None)
-    assert all(row.wrong for row in found)
-    assert convolutions.summary(found, sweep=False)[-1].startswith("wrong: ")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import nnfast
 from bench import models, own_steps, peers, scaling, startup, training
 from bench.timing import Turn, geometric_mean
 from bench.training import FORMATS, Case, Result
@@ -226,30 +227,44 @@ def test_short_steps_are_timed_more_often():
 def test_scaling_pairs_threads_and_batches():
     asked, said = [], []
 
-    def results(model, batch, threads):
-        asked.append((model, batch))
+    def results(model, batch, size, threads):
+        asked.append((model, batch, size))
         return [dataclasses.replace(result(name, 0.001 * batch / count), case=Case(FORMAT[name], model, batch, count))
                 for name, count in itertools.product(("channels_last", "nnfast"), threads)]  # fmt: skip
 
     formats = [FORMAT["channels_last"], FORMAT["nnfast"]]
-    scaling.scaling(["lenet5"], formats, 2, results, said.append)
-    assert asked == [("lenet5", batch) for batch in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)]
+    figures = scaling.scaling(["lenet5"], formats, 2, 128, scaling.GROWTHS["batch"], results, said.append)
+    assert asked == [("lenet5", batch, 0) for batch in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)]
+    assert len(figures["rows"]) == 40
+    assert figures["rows"][-1] == {"model": "lenet5", "batch": 512, "images": 512, "format": "nnfast",
+                                   "title": "nnfast", "threads": 2, "ms": 256.0, "disturbed": False}  # fmt: skip
     columns = ["|", "512", "1000", "256", "500", "2.00"]
     assert said[-1].split() == ["lenet5", "512", *columns, *columns]
     assert len(said[1]) == len(said[-1])
 
 
-def test_results_are_saved_whole_or_not_at_all(tmp_path, monkeypatch):
-    file = tmp_path / "training.txt"
-    peers.save(file, "old")
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", lambda *names: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            peers.save(file, "new")
-    assert file.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [file]
-    peers.save(file, "new")
-    assert file.read_text() == "new"
+def test_scaling_by_the_size_of_images():
+    asked, said = [], []
+
+    def results(model, batch, size, threads):
+        asked.append((batch, size))
+        seconds = size * size * batch * 1e-6
+        return [dataclasses.replace(result("nnfast", seconds / count), case=Case(FORMAT["nnfast"], model, batch, count))
+                for count in threads]  # fmt: skip
+
+    scaling.scaling(["resnet18"], [FORMAT["nnfast"]], 2, 128, scaling.GROWTHS["size"], results, said.append)
+    assert asked == [(128, 16), (128, 32), (128, 64), (128, 96)]
+    assert [text.split()[4:] for text in said[2:]] == [
+        ["1000", f"{size * size * 128 / 2000:.0f}" if size > 32 else f"{size * size * 128 / 2000:.1f}", "500", "2.00"]
+        for size in (16, 32, 64, 96)
+    ]
+
+
+@pytest.mark.parametrize("name", models.ANY_SIZE)
+def test_networks_of_any_size_take_any_size(name):
+    network, shape = models.build(name, nn, F, 16)
+    assert shape == (3, 16, 16)
+    assert network(nnfast.zeros(2, *shape)).shape == (2, models.CLASSES)
 
 
 @pytest.mark.parametrize(("name", "parameters"), [("lenet5", 61_706), ("mnist_cnn", 1_199_882),
@@ -261,13 +276,13 @@ def test_networks_are_those_of_the_papers(name, parameters):
 
 @pytest.mark.parametrize("variant", ["compile", "eager"])
 def test_own_steps_train(variant):
-    step = own_steps.training_step("lenet5", 8, 1, variant)
+    step = own_steps.training_step("lenet5", 8, 1, variant, 0)
     losses = [float(step()) for _ in range(6)]
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.parametrize("name", ["keras_models", "keras_steps", "models", "peer", "timing", "torch_steps",
-                                  "training_process", "worker"])  # fmt: skip
+@pytest.mark.parametrize("name", ["keras_models", "keras_steps", "models", "peer", "timing", "torch_calls",
+                                  "torch_steps", "training_process", "worker"])  # fmt: skip
 def test_what_other_interpreters_run_imports_no_nnfast(name):
     tree = ast.parse((ROOT / "bench" / f"{name}.py").read_text())
     modules = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from nnfast.kernels import OPS, comparison
+from nnfast.kernels import OPS, judgement, tolerance
 from nnfast.kernels.backends import cython_module
 
 from nnfast.cli import COMMANDS
@@ -17,26 +17,31 @@ MAIN = "import sys; from nnfast.cli import main; sys.exit(main())"
 
 
 def rows(out):
-    return [line.split() for line in out.splitlines()[1:] if not line.startswith("does not hold")]
+    """The fields of every row; those of the reference have no algorithm and no errors against it."""
+    return [line.split() for line in out.splitlines()[2:] if not line.startswith("does not hold")]
 
 
 def test_compare_one_operation(run):
-    code, out, err = run("compare", "relu_forward", "softmax_forward", "--backend", "reference", "cython")
+    code, out, err = run("compare", "relu_forward", "softmax", "--backend", "reference", "cython")
     assert (code, err) == (0, "")
-    assert out.startswith("operation        backend    cases    max abs    max rel     max ULP   share of bound\n")
+    above, header, *_ = out.splitlines()
+    assert "against the reference in float32   against the reference in float64" in above
+    assert header.split() == ["operation", "backend", "algorithm", "cases", *["abs", "rel", "ULP"] * 2, "bound"]
     found = rows(out)
-    assert [row[:2] for row in found] == [
-        [op, b] for op in ("relu_forward", "softmax_forward") for b in ("reference", "cython")
-    ]
+    assert [row[:3] for row in found] == [
+        [op, *way] for op in ("relu_forward", "softmax_forward", "softmax_backward")
+        for way in (("reference", "-"), ("cython", "default"))
+    ]  # fmt: skip
     assert all(row[-1] == "holds" for row in found)
-    assert float(found[0][3]) == 0  # relu only chooses
-    assert 0 < float(found[3][3]) < 1e-6  # softmax rounds
+    assert found[0][4:7] == ["-"] * 3  # the reference is not compared with itself
+    assert float(found[0][7]) == 0  # relu only chooses
+    assert 0 < float(found[3][7]) < 1e-6  # softmax rounds
 
 
-def test_compare_takes_the_compiled_backends_by_default(run):
+def test_compare_takes_all_backends_by_default(run):
     code, out, _ = run("compare", "relu_forward")
     assert code == 0
-    assert [row[1] for row in rows(out)] == ["numba", "cython"]
+    assert [row[1] for row in rows(out)] == ["numba", "cython", "reference"]
 
 
 def test_compare_all_operations(run):
@@ -45,38 +50,57 @@ def test_compare_all_operations(run):
     assert [row[0] for row in rows(out)] == list(OPS)
 
 
+def test_compare_takes_kernels_that_belong_together_and_all_algorithms(run):
+    code, out, _ = run("compare", "linear", "adam", "--backend", "numba", "cython")
+    assert code == 0
+    assert [row[:3] for row in rows(out)] == [
+        [op, *way]
+        for op in ("linear_forward", "linear_backward_data", "linear_backward_weight")
+        for way in (("numba", "panels"), ("cython", "panels"))
+    ] + [["adam_step", backend, "default"] for backend in ("numba", "cython")]
+
+
+def test_compare_in_float64_is_of_the_reference_by_something_wider(run):
+    code, out, _ = run("compare", "linear_forward", "--dtype", "float64")
+    assert code == 0
+    assert "against the reference in longdouble" in out.splitlines()[0]
+    *lines, last = out.splitlines()
+    assert last == "numba and cython compute in float32 only and are not compared in float64"
+    [row] = rows("\n".join(lines))
+    assert row[1] == "reference"
+    assert 0 < float(row[7]) < 1e-13
+
+
 def test_compare_says_what_does_not_hold(run, monkeypatch):
-    measure = comparison._measure
-
-    def worse(array, actual, exact, worst):
-        return measure(array, actual + 1, exact, worst + 3)
-
-    monkeypatch.setattr(comparison, "_measure", worse)
-    code, out, _ = run("compare", "relu_forward", "--backend", "reference")
+    worst_error = tolerance.worst_error
+    monkeypatch.setattr(tolerance, "worst_error", lambda *arrays: worst_error(*arrays) + 3)
+    code, out, _ = run("compare", "relu_forward", "--backend", "cython")
     assert code == 1
     [row] = rows(out)
-    assert (row[3], row[-3:]) == ("1.00e+00", ["does", "not", "hold"])
-    assert re.search(r"^does not hold: relu_forward on reference: .*, y: 3 times the bound$", out, re.MULTILINE)
+    assert row[-3:] == ["does", "not", "hold"]
+    assert row[-4] == "300.0%"
+    assert re.search(
+        r"^does not hold: relu_forward on cython \(default\): .*, y: 3 times the bound$", out, re.MULTILINE
+    )
 
 
 def test_compare_says_which_backend_is_missing(run, monkeypatch):
-    import nnfast.kernels
-
-    def missing(name, arrays, attributes, backend):
+    def missing(call, backends):
         raise ImportError("no compiler\nat all")
 
-    monkeypatch.setattr(nnfast.kernels, "compare", missing)
+    monkeypatch.setattr(judgement, "ways", missing)
     code, out, _ = run("compare", "relu_forward", "--backend", "cython")
     assert code == 1
-    assert "relu_forward  cython     not available: no compiler at all\n" in out
+    assert "relu_forward  cython    not available: no compiler at all\n" in out
     assert "does not hold: relu_forward on cython: not available" in out
 
 
 def test_compare_refuses(refused):
-    assert refused("compare", "relu").startswith(
-        "nnfast: compare: there is no operation 'relu', expected some of conv2d"
+    assert refused("compare", "relu_sideways").startswith(
+        "nnfast: compare: there is no operation 'relu_sideways', expected some of conv2d"
     )
     assert "invalid choice: 'cuda'" in refused("compare", "--backend", "cuda")
+    assert "numba computes in float32 only" in refused("compare", "--dtype", "float64", "--backend", "numba")
 
 
 def test_info(run):
