@@ -5,6 +5,7 @@ Kernels are compiled once for each instruction set that the compiler knows, from
 """
 
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -24,21 +25,26 @@ INSTRUCTION_SETS = {
 SERIAL = [("NNFAST_NO_THREADS", "1")] if os.environ.get("NNFAST_NO_THREADS") else []
 KERNELS, BUILD = Path("kernels/cython_ext"), Path("build/cython")
 
-headers = [path.as_posix() for path in sorted(Path("kernels").rglob("*.h"))]
-included = [path.as_posix() for path in sorted(KERNELS.glob("*.pxi"))]
+
+def included(source: Path) -> set[Path]:
+    """The files beside a source that it includes, and that these include."""
+    names = re.findall(r'(?:include|from) "([\w.]+)"', source.read_text(encoding="utf-8"))
+    found = {source.parent / name for name in names if (source.parent / name).exists()}
+    return found.union(*map(included, found))
 
 
-def extension(name: str, source: Path, folder: Path) -> Extension:
-    """The extension of a source whose headers are in a folder."""
-    return Extension(name, [source.as_posix()], include_dirs=[folder.as_posix()], define_macros=SERIAL,
-                     depends=[*headers, *included])  # fmt: skip
+def extension(name: str, source: Path, written: Path) -> Extension:
+    """The extension of a source, and of what was written by hand: the same, or what the source was translated from."""
+    return Extension(name, [source.as_posix()], include_dirs=[written.parent.as_posix()], define_macros=SERIAL,
+                     depends=sorted(path.as_posix() for path in included(written)))  # fmt: skip
 
 
 def translated() -> list[Extension]:
     """The executor, and the kernels as C for each instruction set, in a folder of its own: its objects stand apart."""
     sources = {f"nnfast.kernels.cython_ext.baseline.{path.stem}": path for path in sorted(KERNELS.glob("*.pyx"))}
-    runtime = extension("nnfast.kernels.runtime", Path("kernels/runtime.pyx"), Path("kernels"))
-    made = [runtime, *(extension(name, path, KERNELS) for name, path in sources.items())]
+    executor = Path("kernels/runtime.pyx")
+    made = [extension("nnfast.kernels.runtime", executor, executor),
+            *(extension(name, path, path) for name, path in sources.items())]  # fmt: skip
     runtime, *kernels = cythonize(made, compiler_directives={"language_level": 3}, build_dir=BUILD.as_posix())
     extensions = [runtime]
     for kernel in kernels:
@@ -48,7 +54,7 @@ def translated() -> list[Extension]:
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, copy)  # with its time: what did not change is not compiled again
             name = kernel.name.replace(".baseline.", f".{instruction_set}.")
-            extensions.append(extension(name, copy, KERNELS))
+            extensions.append(extension(name, copy, sources[kernel.name]))
     return extensions
 
 

@@ -4,6 +4,9 @@
 
 from libc.string cimport memset
 
+cdef extern from "fusion.h" nogil:
+    void add_tasks(const double *task_sums, double *sums, int64_t tasks, int64_t count) noexcept
+
 cdef struct FusedConv2dForwardDepthwise:
     const float *x  # N H W C
     const float *w  # K R S CG
@@ -91,15 +94,6 @@ cdef inline double *own_sums(double *task_sums, int64_t task, int64_t E) noexcep
         return NULL
     memset(sums, 0, 2 * E * sizeof(double))
     return sums
-
-
-cdef inline void add_tasks(const double *task_sums, double *sums, int64_t tasks, int64_t count) noexcept nogil:
-    """sums = the sums of all tasks, added in order."""
-    cdef int64_t task, i
-    memset(sums, 0, count * sizeof(double))
-    for task in range(tasks):
-        for i in range(count):
-            sums[i] += task_sums[task * count + i]
 
 
 cdef void fused_depthwise_conv2d_forward_pack(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:

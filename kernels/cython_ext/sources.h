@@ -4,9 +4,9 @@
 #ifndef NNFAST_SOURCES_H
 #define NNFAST_SOURCES_H
 
+#include "fusion.h"
 #include "vector.h"
 
-enum { RELU = 1, RELU6 = 2 };
 enum { SUMMED = 128 }; /* pixels that are added in float32 before their sum is added in double */
 
 /* An image that is read: activation(x * scale + shift), or slope * x + factor * z + offset. */
@@ -109,13 +109,6 @@ static inline void finish_pixels(const finish_t *finish, float *y, int64_t start
             }
         }
     }
-}
-
-/* sums = those of all tasks, added in order. */
-static inline void add_tasks(const double *task_sums, double *sums, int64_t tasks, int64_t count) {
-    for (int64_t i = 0; i < count; i++) sums[i] = 0;
-    for (int64_t task = 0; task < tasks; task++)
-        for (int64_t i = 0; i < count; i++) sums[i] += task_sums[task * count + i];
 }
 
 #endif
