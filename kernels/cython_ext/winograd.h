@@ -178,7 +178,7 @@ INLINE void store_vector(const int finishing, const result_t *out, int64_t place
     const vec bias = out->bias ? load_part(out->bias + c, count) : (vec){0};
     vec centre = {0}, scale = {0}, shift = {0}, sum = {0}, products = {0};
     if (finishing) {
-        if (totals) centre = load_part(finish->centre + c, count), sum = load(totals), products = load(totals + PANEL);
+        if (totals) centre = load_part(finish->centre + c, count);
         scale = finish->scale ? load_part(finish->scale + c, count) : splat(1.0f);
         if (finish->scale) shift = load_part(finish->shift + c, count);
     }
@@ -205,8 +205,8 @@ INLINE void store_vector(const int finishing, const result_t *out, int64_t place
         }
     }
     if (finishing && totals) {
-        store(totals, sum);
-        store(totals + PANEL, products);
+        store(totals, load(totals) + sum); /* those of a tile first: a shorter chain of additions rounds less */
+        store(totals + PANEL, load(totals + PANEL) + products);
     }
 }
 
