@@ -122,6 +122,6 @@ def add_save_argument(parser: argparse.ArgumentParser, default: str) -> None:
 
 
 def _text_file(text: str) -> str:
-    if not text.endswith(".txt"):
+    if text and not text.endswith(".txt"):  # empty: no FILE
         raise argparse.ArgumentTypeError(f"{text!r}, expected the name of a .txt file")
     return text

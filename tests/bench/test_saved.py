@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import os
@@ -198,3 +199,13 @@ def test_check_says_whether_the_readme_is_up_to_date(tmp_path, monkeypatch):
     assert readme.main() == 0
     monkeypatch.setattr(sys, "argv", ["readme.py", "--check"])
     assert readme.main() == 0
+
+
+def test_save_may_stand_without_a_file():
+    parser = argparse.ArgumentParser()
+    saved.add_save_argument(parser, "table.txt")
+    assert parser.parse_args([]).save is None
+    assert parser.parse_args(["--save"]).save == ""
+    assert parser.parse_args(["--save", "mine.txt"]).save == "mine.txt"
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--save", "mine.json"])
