@@ -16,6 +16,8 @@ enum { MOST_COLUMNS = 8, MANY = 3, SOME = 2, FEW = 1, PLANES_OF_3 = 3, PLANES_OF
 enum { MOST_COLUMNS = 8, MANY = 1, SOME = 1, FEW = 1, PLANES_OF_3 = 3, PLANES_OF_5 = 2 };
 #endif
 
+enum { AHEAD = 24 }; /* pixels of a gradient that are asked for before they are needed */
+
 /* ---------------------------------------------------------------- forward */
 
 /* What output pixels side by side see: R rows of C channels, `pitch` apart, and weights in rows of NARROW. */
@@ -25,11 +27,13 @@ typedef struct {
     const float *w;
 } seen_t;
 
-/* Output pixels K numbers apart, of which a vector of `channels` is computed; `bias` may be NULL. */
+/* Output pixels K numbers apart, of which a vector of `channels` is computed; `bias` may be NULL. They are written around
+ * the caches if they `stream`: then vectors are whole and aligned. */
 typedef struct {
     float *y;
     int64_t K, channels;
     const float *bias;
+    int streams;
 } pixels_t;
 
 /* y[n] = bias + the sum over r, c, s of a[r * pitch + (n + s) * C + c] w[r, c, s], for n < m. So many `columns` are
@@ -52,8 +56,11 @@ INLINE void convolve_columns(const int columns, const int taps, int64_t m, const
         }
     }
     const vec bias = out->bias ? load_part(out->bias, out->channels) : (vec){0};
-    UNROLL for (int n = 0; n < columns; n++)
-        if (n < m) store_part(out->y + n * out->K, sum[n] + bias, out->channels);
+    UNROLL for (int n = 0; n < columns; n++) {
+        if (n >= m) break;
+        if (out->streams) stream(out->y + n * out->K, sum[n] + bias);
+        else store_part(out->y + n * out->K, sum[n] + bias, out->channels);
+    }
 }
 
 /* A row of OW output pixels. */
@@ -158,7 +165,10 @@ typedef struct {
 INLINE void meet(const int count, const int taps, const int planes, const float **at, const float *dy,
                  const correlation_t *of, vec sum[][5]) {
     vec held[2];
-    UNROLL for (int n = 0; n < count; n++) held[n] = load_part(dy + n * of->K, of->channels);
+    UNROLL for (int n = 0; n < count; n++) {
+        held[n] = load_part(dy + n * of->K, of->channels);
+        fetch(dy + (AHEAD + n) * of->K); /* loads of a part do not set the processor's own prefetching off */
+    }
     UNROLL for (int j = 0; j < count + taps - 1; j++) {
         UNROLL for (int i = 0; i < planes; i++) {
             vec element = splat(at[i][j * of->C]);

@@ -20,6 +20,7 @@ cdef extern from "narrow.h" nogil:
         float *y
         int64_t K, channels
         const float *bias
+        bint streams
     ctypedef struct spread_t:
         const float *a
         int64_t above, R, K
@@ -38,6 +39,7 @@ cdef extern from "narrow.h" nogil:
         const int64_t *to
         int64_t tap
         bint add
+    bint streams(const void *p, int64_t size, int64_t multiple) noexcept
     void convolve_row_3(int64_t OW, seen_t seen, pixels_t out) noexcept
     void convolve_row_5(int64_t OW, seen_t seen, pixels_t out) noexcept
     void spread_row(int64_t OW, spread_t of) noexcept
@@ -106,6 +108,7 @@ cdef inline void convolve(const FusedConv2dForwardNarrow *a, int64_t begin, int6
     if a.P > 0:
         source.scale, source.shift = a.scale, a.shift
     seen.pitch, seen.R, seen.C, out.K = a.dilation[0] * a.WP * a.C, a.R, a.C, a.K
+    out.streams = a.E == 0 and streams(a.y, a.N * a.OH * a.OW * a.K, a.K)
     for task in range(begin, end):
         first, top = task // a.BANDS * a.IMAGES, task % a.BANDS * a.BAND
         images, rows = min(a.IMAGES, a.N - first), min(a.BAND, a.OH - top)

@@ -164,8 +164,9 @@ typedef struct {
     float *totals;
 } result_t;
 
-INLINE void store_vector(const int finishing, const result_t *out, int64_t place, int64_t row, int64_t column, int64_t c,
-                         int64_t count, const float *planes, int64_t plane, float *totals) {
+INLINE void store_vector(const int finishing, const int whole, const result_t *out, int64_t place, int64_t row,
+                         int64_t column, int64_t c, int64_t count, int64_t ahead, const float *planes, int64_t plane,
+                         float *totals) {
     const finish_t *finish = &out->finish;
     const int64_t down = out->wide * out->channels;
     vec half[TILE_OUT][TILE_IN];
@@ -185,10 +186,12 @@ INLINE void store_vector(const int finishing, const result_t *out, int64_t place
     UNROLL for (int i = 0; i < TILE_OUT; i++) {
         vec t[TILE_OUT];
         transform_6_products(half[i], t, 1);
-        if (row + i >= out->high) break;
+        if (!whole && row + i >= out->high) break;
         UNROLL for (int j = 0; j < TILE_OUT; j++) {
-            if (column + j < out->wide) {
+            if (whole || column + j < out->wide) {
                 const int64_t to = place + i * down + j * out->channels;
+                fetch_to_write(out->y + to + ahead); /* a store waits for its line */
+                if (finishing && finish->x) fetch(finish->x + to + ahead);
                 vec value = t[j] + bias;
                 if (finishing && finish->x) {
                     vec x = load_part(finish->x + to, count);
@@ -200,7 +203,8 @@ INLINE void store_vector(const int finishing, const result_t *out, int64_t place
                     sum += deviation;
                     products += deviation * deviation;
                 }
-                store_part(out->y + to, value, count);
+                if (whole) store(out->y + to, value);
+                else store_part(out->y + to, value, count);
             }
         }
     }
@@ -210,16 +214,25 @@ INLINE void store_vector(const int finishing, const result_t *out, int64_t place
     }
 }
 
-/* The 4x4 pixels from (row, column) of image n on, those inside of it: `count` channels from c on. */
+/* The 4x4 pixels from (row, column) of image n on, those inside of it: `count` channels from c on. Pixels that are
+ * `ahead` are fetched into the cache. */
 static void store_tile(const result_t *out, int64_t n, int64_t row, int64_t column, int64_t c, int64_t count,
-                       const float *planes, int64_t plane) {
+                       int64_t ahead, const float *planes, int64_t plane) {
+    const int inside = row + TILE_OUT <= out->high && column + TILE_OUT <= out->wide;
     const int64_t place = ((n * out->high + row) * out->wide + column) * out->channels + c;
     for (int64_t i = 0; i < count; i += LANES) {
         float *totals = out->totals ? out->totals + i : NULL;
-        if (totals || out->finish.activation)
-            store_vector(1, out, place + i, row, column, c + i, count - i, planes + i, plane, totals);
-        else
-            store_vector(0, out, place + i, row, column, c + i, count - i, planes + i, plane, NULL);
+        const int whole = inside && count - i >= LANES;
+        if (totals || out->finish.activation) {
+            if (whole)
+                store_vector(1, 1, out, place + i, row, column, c + i, count - i, ahead, planes + i, plane, totals);
+            else
+                store_vector(1, 0, out, place + i, row, column, c + i, count - i, ahead, planes + i, plane, totals);
+        } else if (whole) {
+            store_vector(0, 1, out, place + i, row, column, c + i, count - i, ahead, planes + i, plane, NULL);
+        } else {
+            store_vector(0, 0, out, place + i, row, column, c + i, count - i, ahead, planes + i, plane, NULL);
+        }
     }
 }
 

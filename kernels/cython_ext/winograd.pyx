@@ -44,7 +44,7 @@ cdef extern from "winograd.h" nogil:
     void transform_gradients(const image_t *image, int64_t n, int64_t row, int64_t column, int64_t c, int64_t count,
                              int64_t ahead, float *planes, int64_t plane) noexcept
     void store_tile(const result_t *out, int64_t n, int64_t row, int64_t column, int64_t c, int64_t count,
-                    const float *planes, int64_t plane) noexcept
+                    int64_t ahead, const float *planes, int64_t plane) noexcept
     void transform_weights(const float *taps, int64_t tap, int64_t count, float *planes, int64_t plane) noexcept
     void transform_weight_gradients(const float *planes, int64_t plane, int64_t count, float *taps, int64_t tap) noexcept
     void multiply_tiles(int64_t tiles, int64_t columns, int64_t depth, const float *inputs, int64_t row,
@@ -66,6 +66,7 @@ cdef enum:
     PAIR = 2  # panels of input channels that such a task sums
     WIDE_WEIGHTS = DEPTH * 32 + 16
     EARLY = 6  # tiles between the one that is transformed and the one whose pixels are fetched meanwhile
+    SOON = 3  # the same of those that are written
     SUMMED = 16  # tiles, of 16 pixels each, that are added in float32 before their sum is added in double
 
 include "winograd_tiles.pxi"

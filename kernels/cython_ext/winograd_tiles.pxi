@@ -60,16 +60,19 @@ cdef inline void store_panel(const result_t *result, int64_t E, double *sums, co
     """The products of a panel of channels of some tiles as pixels, with their sums if E is not 0."""
     cdef float totals[2 * 32]
     cdef result_t out = result[0]
-    cdef Place place = place_of(first, TH, TW)
-    cdef int64_t tile, i, c = panel * PANEL, columns = min(PANEL, result.channels - panel * PANEL)
+    cdef Place place = place_of(first, TH, TW), later = place_of(first + SOON, TH, TW)
+    cdef int64_t tile, i, ahead, c = panel * PANEL, columns = min(PANEL, result.channels - panel * PANEL)
     out.totals = totals if E > 0 else NULL
     if E > 0:
         memset(totals, 0, sizeof(totals))
         memset(sums + c, 0, columns * sizeof(double))
         memset(sums + E + c, 0, columns * sizeof(double))
     for tile in range(tiles):
-        store_tile(&out, place.n, place.th * TILE_OUT, place.tw * TILE_OUT, c, columns, products + tile * PANEL, plane)
+        ahead = pixel(&later, result.high, result.wide) - pixel(&place, result.high, result.wide)
+        store_tile(&out, place.n, place.th * TILE_OUT, place.tw * TILE_OUT, c, columns, ahead * result.channels,
+                   products + tile * PANEL, plane)
         advance(&place, TH, TW)
+        advance(&later, TH, TW)
         if E > 0 and (tile % SUMMED == SUMMED - 1 or tile == tiles - 1):
             for i in range(columns):
                 sums[c + i] += totals[i]
