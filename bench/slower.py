@@ -6,11 +6,8 @@ from collections.abc import Mapping
 
 from .rows import Row
 
-SLOWER: Mapping[tuple[str, str], str] = {
-    ("cython", "tanh_forward"): "its polynomials take longer than NumPy's",
-    ("cython", "power"): "powf of the C library, one number at a time",
-}
-"""Why, by backend and operation."""
+SLOWER: Mapping[tuple[str, str], str] = {}
+"""Why, by backend and operation; at present there is none."""
 
 
 def why_slower(row: Row) -> str | None:

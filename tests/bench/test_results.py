@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench import compare, document, machine, moves, plots, report
+from bench import compare, document, machine, moves, plots, report, slower
 from bench.compare import Entry
 from bench.document import Document
 from bench.moves import Move, of_pairs, of_runs
@@ -166,7 +166,8 @@ def test_the_table_stands_at_the_end():
     assert report.failures(rows) == ["conv2d_forward 3x3, Numba winograd: wrong result: y is off"]
 
 
-def test_kernels_known_to_be_slower_are_told():
+def test_kernels_known_to_be_slower_are_told(monkeypatch):
+    monkeypatch.setattr(slower, "SLOWER", {("cython", "tanh_forward"): "its polynomials take longer"})
     reference = replace(REFERENCE, op="tanh_forward", label="1 M")
     known = replace(row("cython", "default", 3.0), op="tanh_forward", label="1 M")
     [told] = report.known([reference, known])
