@@ -16,6 +16,8 @@ from pathlib import Path
 
 from nnfast.io.atomic import write_atomically
 
+from .document import Document, read
+from .report import header, speedups
 from .saved import RESULTS, heading
 
 README = Path(__file__).parents[1] / "README.md"
@@ -84,6 +86,23 @@ def excerpt(text: str, part: Part) -> str:
     return "\n\n".join(shown)
 
 
+def beside_numpy(results: Path) -> list[str]:
+    """What the README shows of the youngest results of ``nnfast bench --save``: machine, mean and pictures."""
+    kept: dict[Path, Document] = {file: read(file) for file in results.glob("*/*.json")}
+    if not kept:
+        return []
+    file = max(kept, key=lambda file: kept[file].date)
+    found, place = kept[file], f"bench/results/{file.parent.name}/{file.stem}"
+    lines = speedups(found.rows)
+    titles, mean = lines[0], next(line for line in lines if line.startswith("geometric mean"))
+    table = "\n".join([*header(found.machine), "", titles, mean])
+    text = (f"Kernels beside NumPy's, whose BLAS has one thread (`nnfast bench --save --plot`).\n"
+            f"[{file.name}]({place}.json): {found.date[:10]}.")  # fmt: skip
+    pictures = [f"![{path.stem.rpartition('-')[2]}](bench/results/{file.parent.name}/{path.name})"
+                for path in sorted(file.parent.glob(f"{file.stem}-*.png"))]  # fmt: skip
+    return [f"{text}\n\n```\n{table}\n```", *pictures]
+
+
 def section(results: Path = RESULTS) -> str:
     """The section between the markers, which are part of it.
 
@@ -102,7 +121,7 @@ def section(results: Path = RESULTS) -> str:
         parts.append(f"{part.text}\n{source}\n\n```\n{excerpt(text, part)}\n```")
         if file.with_suffix(".png").exists():
             parts.append(f"![{part.file}](bench/results/{part.file}.png)")
-    return "\n\n".join([*parts, END])
+    return "\n\n".join([*parts, *beside_numpy(results), END])
 
 
 def replaced(readme: str, new: str) -> str:
