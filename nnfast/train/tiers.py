@@ -17,7 +17,7 @@ the one that runs. What cannot be captured is not known before it runs, so train
 The compiling process ends with the run, complete or not. A user who sees training end would not expect a CPU to stay
 busy for half a minute, or have the end wait for it. Nothing is lost: each kernel that was compiled stays, and the next
 run compiles the others. It runs beside training, with the same priority: at a lower one it starves, for training keeps
-all CPUs busy, and each second by which it is ready earlier is one in which steps take a third of the time.
+all CPUs busy.
 
 Where the folder of kernels cannot be written, every process would compile all of them again: such a run stays on
 Cython. So does one whose compiling process fails, and everything where Numba is not installed. A warning says so, once.
@@ -137,7 +137,7 @@ class Tiers:
 
     def _stay(self, reason: str) -> None:
         """Say, once, that the run stays on Cython, and do not try again."""
-        text = f"Numba's kernels could not be compiled ({reason}); training goes on with Cython's, which are slower"
+        text = f"Numba's kernels could not be compiled ({reason}); training goes on with Cython's"
         warnings.warn(text, RuntimeWarning, stacklevel=4)
         self._compiles = False
         self._end()
@@ -216,7 +216,7 @@ def seeded(loader: Any) -> bool:
 def tell_without_numba() -> None:
     """Say that Cython's kernels run because Numba cannot, if that is so, and once."""
     if not has_numba():
-        _tell(f"{why_without_numba()}; nnfast computes with its Cython kernels, which are slower")
+        _tell(f"{why_without_numba()}; nnfast computes with its Cython kernels")
 
 
 @cache
