@@ -136,16 +136,17 @@ def test_import_from_a_source_folder_says_what_to_do(tmp_path):
 def test_import_is_quick_and_compiles_nothing():
     program = """
         import sys, time
-        import numpy
         start = time.process_time()
+        import numpy
+        middle = time.process_time()
         import nnfast
-        print(time.process_time() - start)
+        print((time.process_time() - middle) / (middle - start))
         heavy = {"numba", "llvmlite", "scipy", "matplotlib", "PIL", "tqdm", "pooch", "safetensors"} & set(sys.modules)
         assert not heavy, heavy
     """
     program = "\n".join(line.strip() for line in program.splitlines())
-    seconds = [
+    times_numpy = [  # seconds would judge the machine and what else it does
         float(subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout)
         for _ in range(5)
     ]
-    assert min(seconds) < 0.2, seconds
+    assert min(times_numpy) < 2, times_numpy
