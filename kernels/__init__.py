@@ -6,12 +6,25 @@
 array([0., 2.], dtype=float32)
 """
 
+from typing import TYPE_CHECKING, Any
+
 from .backends import BACKENDS, backend, current_backend, set_backend
-from .comparison import Comparisons, compare, compare_kernel
-from .judgement import Comparison
 from .launch import get
 from .ops import OPS
 from .threads import get_num_threads, set_num_threads
 
+if TYPE_CHECKING:
+    from .comparison import Comparisons, compare, compare_kernel
+    from .judgement import Comparison
+
 __all__ = ["BACKENDS", "OPS", "Comparison", "Comparisons", "backend", "compare", "compare_kernel", "current_backend",
            "get", "get_num_threads", "set_backend", "set_num_threads"]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """What compares backends is imported when it is asked for: training does not need it."""
+    if name in ("Comparison", "Comparisons", "compare", "compare_kernel"):
+        from . import comparison
+
+        return getattr(comparison, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,7 +13,7 @@ from types import ModuleType
 
 from .cache import cache_folder
 from .instruction_sets import instruction_set
-from .operation import Operation, Sizes
+from .operation import Operation
 
 BACKENDS = ("numba", "cython", "reference")
 
@@ -112,11 +112,6 @@ def backend(name: str) -> Iterator[None]:
 def reference_function(op: Operation) -> Callable[..., None]:
     """The NumPy function that specifies `op`."""
     return getattr(import_module(f".reference.{op.module}", __package__), op.name)
-
-
-def has_kernels(op: Operation, sizes: Sizes, backend: str) -> bool:
-    """Whether a compiled backend has an algorithm for an operation of these sizes."""
-    return bool(op.suitable(sizes, backend))
 
 
 @cache

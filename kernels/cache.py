@@ -13,7 +13,6 @@ import platform
 import re
 import tempfile
 from functools import cache, lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 _TRAITS = re.compile(r"vendor_id|cpu family|model|model name|stepping|flags|Features|CPU \w+|isa|cpu|uarch")
@@ -35,6 +34,8 @@ def processor() -> str:
 
 
 def _version(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version  # takes longer to import than most of nnfast
+
     try:
         return version(package)
     except PackageNotFoundError:

@@ -23,14 +23,7 @@ arm64: NEON), ``avx2`` brings fused multiply-add, and ``avx512`` the subsets F, 
 def built() -> tuple[str, ...]:
     """The instruction sets that this installation has kernels for."""
     names = (f"{__package__}.cython_ext.{name}.activation" for name in INSTRUCTION_SETS)
-    return tuple(name for name, module in zip(INSTRUCTION_SETS, names, strict=True) if _found(module))
-
-
-def _found(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:  # the folder is not there
-        return False
+    return tuple(name for name, module in zip(INSTRUCTION_SETS, names, strict=True) if find_spec(module) is not None)
 
 
 def runnable() -> tuple[str, ...]:

@@ -1,8 +1,6 @@
 """Train convolutional networks on CPUs, fast, with PyTorch's names."""
 
 from importlib import import_module as _import_module
-from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
-from importlib.metadata import version as _version
 from importlib.util import find_spec as _find_spec
 
 if _find_spec("nnfast.kernels") is None:
@@ -91,11 +89,6 @@ double = float64
 long = int64
 int = int32
 concat = cat
-
-try:
-    __version__ = _version("nnfast")
-except _PackageNotFoundError:  # run from a source tree that was never installed
-    __version__ = "unknown"
 
 __all__ = [
     "Size",
@@ -213,7 +206,8 @@ __all__ = [
 ]  # fmt: skip
 
 _LAZY = {"data": "data", "io": "io", "train": "train", "models": "models", "save": "io:save", "load": "io:load",
-         "profile": "compiler.profiler:profile"}  # fmt: skip
+         "profile": "compiler.profiler:profile", "__version__": "version:__version__"}  # fmt: skip
+"""What is imported when it is asked for, so that an import stays quick."""
 
 
 def is_tensor(obj: object) -> "bool":  # type: ignore[valid-type]

@@ -136,17 +136,17 @@ def test_import_from_a_source_folder_says_what_to_do(tmp_path):
 def test_import_is_quick_and_compiles_nothing():
     program = """
         import sys, time
-        start = time.process_time()
         import numpy
-        middle = time.process_time()
+        start = time.perf_counter()
         import nnfast
-        print((time.process_time() - middle) / (middle - start))
-        heavy = {"numba", "llvmlite", "scipy", "matplotlib", "PIL", "tqdm", "pooch", "safetensors"} & set(sys.modules)
+        print(time.perf_counter() - start)
+        heavy = {"numba", "llvmlite", "scipy", "matplotlib", "PIL", "tqdm", "pooch", "safetensors",
+                 "importlib.metadata", "nnfast.kernels.comparison"} & set(sys.modules)
         assert not heavy, heavy
     """
     program = "\n".join(line.strip() for line in program.splitlines())
-    times_numpy = [  # seconds would judge the machine and what else it does
-        float(subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout)
-        for _ in range(5)
-    ]
-    assert min(times_numpy) < 2, times_numpy
+    seconds = []
+    while min(seconds, default=1.0) >= 0.2 and len(seconds) < 20:  # other work on the machine only adds to it
+        done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+        seconds.append(float(done.stdout))
+    assert min(seconds) < 0.2, seconds

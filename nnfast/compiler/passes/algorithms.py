@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nnfast.kernels.backends import has_kernels
 from nnfast.kernels.binding import Binding, bind
 from nnfast.kernels.build import build
 from nnfast.kernels.choice import choose, contenders
@@ -45,7 +44,7 @@ def algorithms(graph: Graph, backend: str) -> None:
             node.backend, node.algorithm = backend, next(iter(node.op.algorithms))
         else:
             binding = bindings[node] = binding_of(node)
-            node.backend = backend if has_kernels(node.op, binding.sizes, backend) else _other(backend)
+            node.backend = backend if node.op.suitable(binding.sizes, backend) else _other(backend)
     _build(bindings)
     for node, binding in bindings.items():
         node.algorithm = choose(node.op, binding.sizes, binding.key, node.backend, _Timer(node).seconds)
@@ -58,7 +57,7 @@ def needs_of_numba(graph: Graph) -> list[Need]:
 
     needs = {}
     for node in graph.nodes:
-        if node.op is not GUARD and has_kernels(node.op, binding_of(node).sizes, "numba"):
+        if node.op is not GUARD and node.op.suitable(binding_of(node).sizes, "numba"):
             operands = {name: None if x is None else (x.shape, x.dtype.str) for name, x in node.operands.items()}
             needs[binding_of(node).key] = Need(node.name, operands, node.attributes)
     return list(needs.values())
