@@ -5,9 +5,9 @@ See columns.h for the loops; an element is read before its place is written. Sum
 """
 from libc.math cimport INFINITY
 from libc.stdint cimport int64_t
-from libc.string cimport memset
 
 include "columns.pxi"
+include "partials.pxi"
 
 cdef enum:
     TILE = 2048  # elements of a gradient that is added up before it passes the caches by: 8 KB
@@ -196,19 +196,11 @@ cdef void affine_backward(const int64_t *args, int64_t begin, int64_t end) noexc
             c += WIDTH
 
 
-cdef inline void add_parts(const double *partial, int64_t parts, int64_t size, double *sums) noexcept nogil:
-    cdef int64_t part, i
-    memset(sums, 0, size * sizeof(double))
-    for part in range(parts):
-        for i in range(size):
-            sums[i] += partial[part * size + i]
-
-
 cdef void affine_backward_combine(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """One task adds the parts in order."""
     cdef const AffineBackward *a = <const AffineBackward *> args
-    add_parts(a.partial, a.PARTS, 2 * a.E, a.sums)
-    add_parts(a.r_partial, a.PARTS, 2 * a.F, a.r_sums)
+    add_tasks(a.partial, a.sums, a.PARTS, 2 * a.E)
+    add_tasks(a.r_partial, a.r_sums, a.PARTS, 2 * a.F)
 
 
 cdef struct AffineGradient:

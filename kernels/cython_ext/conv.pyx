@@ -11,21 +11,12 @@ from .depthwise import ADDRESSES as DEPTHWISE
 from .direct import ADDRESSES as DIRECT
 from .narrow import ADDRESSES as NARROW
 from .winograd import ADDRESSES as WINOGRAD
-from ...blocking import BLOCK as _BLOCK, PACKED as _PACKED
 
-cdef extern from "gemm.h":
-    void gemm(int64_t m, int64_t n, int64_t depth, const float *a, int64_t a_row, int64_t a_depth, const float *b,
-              int64_t b_row, float *c, int64_t c_row, int accumulate) noexcept nogil
+include "unfolded.pxi"
 
 cdef extern from "window.h" nogil:
     void unfold_row(const float *row, bint inside, float *target, int64_t start, int64_t dilation, int64_t taps,
                     int64_t size, int64_t pixel, int64_t channels) noexcept
-
-cdef extern from "transpose.h":
-    void transpose(const float *source, int64_t source_row, float *target, int64_t target_row, int64_t rows,
-                   int64_t columns) noexcept nogil
-
-cdef int64_t BLOCK = _BLOCK, PACKED = _PACKED
 
 cdef struct Conv2dForward:
     const float *x  # N H W C
@@ -73,13 +64,9 @@ cdef inline bint pointwise(int64_t taps, const int64_t *stride, const int64_t *p
 
 
 cdef void conv2d_forward_pack(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
-    """packed[g, (r, s, c), k] = w[g * KG + k, r, s, c]; a task packs PACKED channels, group by group."""
+    """Weights as columns; see `pack_turned`."""
     cdef const Conv2dForward *a = <const Conv2dForward *> args
-    cdef int64_t k = begin * PACKED, last = min(end * PACKED, a.K), count
-    while k < last:
-        count = min(last - k, a.KG - k % a.KG)
-        transpose(a.w + k * a.DEPTH, a.DEPTH, a.packed + k // a.KG * a.DEPTH * a.KG + k % a.KG, a.KG, count, a.DEPTH)
-        k += count
+    pack_turned(a.w, a.packed, a.K, a.KG, a.DEPTH, begin, end)
 
 
 cdef void conv2d_forward(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
@@ -115,13 +102,9 @@ cdef void conv2d_forward(const int64_t *args, int64_t begin, int64_t end) noexce
 
 
 cdef void conv2d_backward_data_pack(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
-    """packed[g, (r, s), k, c] = w[g * KG + k, r, s, c]; a task packs PACKED channels."""
+    """Weights tap by tap; see `pack_taps`."""
     cdef const Conv2dBackwardData *a = <const Conv2dBackwardData *> args
-    cdef int64_t t, k
-    for k in range(begin * PACKED, min(end * PACKED, a.K)):
-        for t in range(a.TAPS):
-            memcpy(a.packed + ((k // a.KG * a.TAPS + t) * a.KG + k % a.KG) * a.CG, a.w + (k * a.TAPS + t) * a.CG,
-                   a.CG * sizeof(float))
+    pack_taps(a.w, a.packed, a.K, a.KG, a.TAPS, a.CG, begin, end)
 
 
 cdef inline int64_t gather_gradient(const Conv2dBackwardData *a, int64_t g, int64_t n, int64_t ih, int64_t iw,
@@ -238,14 +221,8 @@ cdef void conv2d_backward_weight(const int64_t *args, int64_t begin, int64_t end
 cdef void conv2d_backward_weight_reduce(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """dw = the partial sums added in order; a task adds BLOCK elements."""
     cdef const Conv2dBackwardWeight *a = <const Conv2dBackwardWeight *> args
-    cdef int64_t size = a.K * a.R * a.DEPTH, first = begin * BLOCK, last = min(end * BLOCK, size), part, i
-    cdef const float *partial = a.partial
-    cdef float *dw = a.dw
-    for i in range(first, last):
-        dw[i] = partial[i]
-    for part in range(1, a.PARTS):
-        for i in range(first, last):
-            dw[i] += partial[part * size + i]
+    cdef int64_t size = a.K * a.R * a.DEPTH
+    add_parts(a.partial, a.dw, size, a.PARTS, begin * BLOCK, min(end * BLOCK, size))
 
 
 ADDRESSES = DEPTHWISE | DIRECT | NARROW | WINOGRAD | {

@@ -99,7 +99,7 @@ cdef void depthwise_conv2d_backward_weight(const int64_t *args, int64_t begin, i
 cdef void depthwise_conv2d_backward_weight_reduce(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """dw[k, r, s, 0] = the partial sums added in order, in one task."""
     cdef const Conv2dBackwardWeightDepthwise *a = <const Conv2dBackwardWeightDepthwise *> args
-    add_parts(a.partial, a.dw, a.K, a.TAPS, a.PARTS)
+    add_turned(a.partial, a.dw, a.K, a.TAPS, a.PARTS)
 
 
 ADDRESSES = {

@@ -169,7 +169,7 @@ cdef void pack(const float *w, float *packed, int64_t K, int64_t taps, bint turn
             packed[t * K + k] = w[k * taps + (taps - 1 - t if turned else t)]
 
 
-cdef void add_parts(float *partial, float *dw, int64_t K, int64_t taps, int64_t parts) noexcept nogil:
+cdef void add_turned(float *partial, float *dw, int64_t K, int64_t taps, int64_t parts) noexcept nogil:
     """dw[k, r, s, 0] = the partial sums added in order, in the first one's memory."""
     cdef int64_t t, k, i, part
     cdef const float *addend

@@ -7,28 +7,9 @@ a place of its own (`places`), which is what `window_gemm` multiplies. What need
 Each pass is written for the fused operation. The plain one is the same without what it changes on load and on store.
 """
 from libc.stdint cimport int64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 
-cdef extern from "tiles.h" nogil:
-    enum: PANEL, STORE, ACCUMULATE, ADD_BIAS
-    ctypedef struct windows_t:
-        const float *a
-        const int64_t *places
-        int64_t step, runs
-        const int64_t *shifts
-        int64_t length
-    ctypedef struct rows_t:
-        float *c
-        const int64_t *places
-        const float *bias
-        int mode, streams
-    ctypedef struct later_t:
-        const float *from_ "from"
-        int64_t count
-    bint streams(const void *p, int64_t size, int64_t multiple) noexcept
-    void window_gemm(int64_t m, int64_t n, windows_t windows, const float *b, int64_t panel, int64_t b_row,
-                     int64_t ahead, rows_t out, later_t *later) noexcept
-
+include "tiles.pxi"
 include "windows.pxi"
 
 cdef enum:

@@ -144,26 +144,16 @@ cdef inline void convolve_phases(const FusedConv2dBackwardDataDirect *a, const w
 
 cdef inline void convolve_back(const FusedConv2dBackwardDataDirect *a, double *sums, int64_t begin,
                                int64_t end) noexcept nogil:
-    """Blocks `begin` to `end`; their sums are added to `sums`, if there are any."""
+    """Blocks `begin` to `end`; their sums are added to `sums`, NULL without any."""
     cdef int64_t low_h = lowest(a.padding[0], a.R, a.stride[0], a.dilation[0])
     cdef int64_t low_w = lowest(a.padding[1], a.S, a.stride[1], a.dilation[1])
     cdef bint in_place = (a.G == 0 and low_h == 0 and low_w == 0 and a.HP == a.BAND and a.WP == a.PW and a.PH <= a.OH
                           and a.PW <= a.OW)
     cdef int64_t block, first, top, images, rows, image, row, oh, pitch, image_step, start, above, height
-    cdef source_t source
-    cdef finish_t finish
+    cdef source_t source = composed(a.dy, a.z, a.slope, a.factor, a.offset, a.G > 0)
+    cdef finish_t finish = finished(a.x, a.scale, a.shift, a.P > 0, a.activation, a.centre, sums)
     cdef windows_t windows
     cdef later_t later
-    memset(&source, 0, sizeof(source))
-    memset(&finish, 0, sizeof(finish))
-    source.x = a.dy
-    if a.G > 0:
-        source.z, source.slope, source.factor, source.offset = a.z, a.slope, a.factor, a.offset
-    finish.x, finish.activation = a.x, a.activation
-    if a.P > 0:
-        finish.scale, finish.shift = a.scale, a.shift
-    if a.E > 0:
-        finish.centre, finish.sums = a.centre, sums
     windows.step, windows.shifts, windows.places = 1, a.shifts, a.places
     for block in range(begin, end):
         first, top = block // a.BANDS * a.IMAGES, block % a.BANDS * a.BAND
@@ -220,11 +210,9 @@ cdef void fused_direct_conv2d_backward_data(const int64_t *args, int64_t begin, 
     """A task has a run of blocks; gradients are composed while they are copied, finished while a block is in cache."""
     cdef const FusedConv2dBackwardDataDirect *a = <const FusedConv2dBackwardDataDirect *> args
     cdef int64_t task
-    cdef double *sums
     for task in range(begin, end):
-        sums = a.task_sums + task * 2 * a.E
-        memset(sums, 0, 2 * a.E * sizeof(double))
-        convolve_back(a, sums, task * a.BLOCKS // a.TASKS, (task + 1) * a.BLOCKS // a.TASKS)
+        convolve_back(a, own_sums(a.task_sums, task, a.E), task * a.BLOCKS // a.TASKS,
+                      (task + 1) * a.BLOCKS // a.TASKS)
 
 
 cdef void fused_direct_conv2d_backward_data_sums(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:

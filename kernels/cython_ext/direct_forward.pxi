@@ -70,26 +70,17 @@ cdef inline int64_t window_shifts(int64_t *shifts, const Window *w, int64_t CG, 
 
 
 cdef inline void convolve(const FusedConv2dForwardDirect *a, double *sums, int64_t begin, int64_t end) noexcept nogil:
-    """Blocks `begin` to `end`; their sums are added to `sums`, if there are any."""
+    """Blocks `begin` to `end`; their sums are added to `sums`, NULL without any."""
     cdef int64_t block, g, first, top, images, rows, pitch, image_step, pixels, image, row, column, start
     cdef int64_t down = a.stride[0], across = a.stride[1]
     cdef int64_t *a_places = a.places
     cdef int64_t *c_places = a.places + a.IMAGES * a.BAND * a.OW
-    cdef Window w
-    cdef source_t source
-    cdef finish_t finish
+    cdef Window w = window_of(a.stride, a.R, a.S, a.H, a.W, a.C, a.HP, a.WP)
+    cdef source_t source = activated(a.x, a.scale, a.shift, a.P > 0, a.activation)
+    cdef finish_t finish = summed(a.centre, sums)
     cdef windows_t windows
     cdef rows_t out
     cdef later_t later
-    memcpy(w.stride, a.stride, 6 * sizeof(int64_t))  # padding and dilation stand behind it
-    w.R, w.S, w.H, w.W, w.C, w.HP, w.WP = a.R, a.S, a.H, a.W, a.C, a.HP, a.WP
-    memset(&source, 0, sizeof(source))
-    memset(&finish, 0, sizeof(finish))
-    source.x, source.activation = a.x, a.activation
-    if a.P > 0:
-        source.scale, source.shift = a.scale, a.shift
-    if a.E > 0:
-        finish.centre, finish.sums = a.centre, sums
     out.mode, out.places = ADD_BIAS if a.B > 0 else STORE, c_places
     out.streams = a.GROUPS == 1 and not finishes(&finish) and streams(a.y, a.N * a.OH * a.OW * a.K, a.K)
     windows.step, windows.shifts, windows.places = 1, a.shifts, a_places
@@ -153,11 +144,8 @@ cdef void fused_direct_conv2d_forward(const int64_t *args, int64_t begin, int64_
     """A task has a run of blocks; pixels are changed while they are copied, and added up while a block is in cache."""
     cdef const FusedConv2dForwardDirect *a = <const FusedConv2dForwardDirect *> args
     cdef int64_t task
-    cdef double *sums
     for task in range(begin, end):
-        sums = a.task_sums + task * 2 * a.E
-        memset(sums, 0, 2 * a.E * sizeof(double))
-        convolve(a, sums, task * a.BLOCKS // a.TASKS, (task + 1) * a.BLOCKS // a.TASKS)
+        convolve(a, own_sums(a.task_sums, task, a.E), task * a.BLOCKS // a.TASKS, (task + 1) * a.BLOCKS // a.TASKS)
 
 
 cdef void fused_direct_conv2d_forward_sums(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:

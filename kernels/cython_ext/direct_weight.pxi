@@ -92,17 +92,9 @@ cdef inline void correlate(const FusedConv2dBackwardWeightDirect *a, int64_t beg
     """A task sums some panels of output channels over one run of blocks."""
     cdef int64_t task, part, low, high, start, stop, block, g, r, s, c, i = 0
     cdef float *total
-    cdef Window w
-    cdef source_t image, gradient
-    memcpy(w.stride, a.stride, 6 * sizeof(int64_t))  # padding and dilation stand behind it
-    w.R, w.S, w.H, w.W, w.C, w.HP, w.WP = a.R, a.S, a.H, a.W, a.C, a.HP, a.WP
-    memset(&image, 0, sizeof(image))
-    memset(&gradient, 0, sizeof(gradient))
-    image.x, image.activation, gradient.x = a.x, a.activation, a.dy
-    if a.P > 0:
-        image.scale, image.shift = a.scale, a.shift
-    if a.G > 0:
-        gradient.z, gradient.slope, gradient.factor, gradient.offset = a.z, a.slope, a.factor, a.offset
+    cdef Window w = window_of(a.stride, a.R, a.S, a.H, a.W, a.C, a.HP, a.WP)
+    cdef source_t image = activated(a.x, a.scale, a.shift, a.P > 0, a.activation)
+    cdef source_t gradient = composed(a.dy, a.z, a.slope, a.factor, a.offset, a.G > 0)
     cdef bint in_place = a.padding[0] == 0 and a.padding[1] == 0 and not changes(&image) and not sparse(&w)
     cdef int64_t pitch = a.W * a.C if in_place else a.WP * a.C
     for r in range(a.R):

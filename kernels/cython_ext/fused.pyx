@@ -9,43 +9,14 @@ from libc.string cimport memcpy, memset
 from .direct import FUSED as DIRECT
 from .narrow import FUSED as NARROW
 from .winograd import FUSED as WINOGRAD
-from ...blocking import BLOCK as _BLOCK, PACKED as _PACKED
 from .depthwise import FUSED as FUSED_DEPTHWISE
 
-cdef extern from "gemm.h":
-    void gemm(int64_t m, int64_t n, int64_t depth, const float *a, int64_t a_row, int64_t a_depth, const float *b,
-              int64_t b_row, float *c, int64_t c_row, int accumulate) noexcept nogil
+include "unfolded.pxi"
+include "sources.pxi"
 
 cdef extern from "window.h" nogil:
     int64_t first_tap(int64_t start, int64_t dilation) noexcept
     int64_t end_tap(int64_t start, int64_t dilation, int64_t taps, int64_t size) noexcept
-
-cdef extern from "transpose.h":
-    void transpose(const float *source, int64_t source_row, float *target, int64_t target_row, int64_t rows,
-                   int64_t columns) noexcept nogil
-
-cdef extern from "sources.h" nogil:
-    ctypedef struct source_t:
-        const float *x
-        const float *scale
-        const float *shift
-        int64_t activation
-        const float *z
-        const float *slope
-        const float *factor
-        const float *offset
-    ctypedef struct finish_t:
-        const float *x
-        const float *scale
-        const float *shift
-        int64_t activation
-        const float *centre
-        double *sums
-    void load_pixels(const source_t *source, int64_t start, float *target, int64_t pixels, int64_t channels) noexcept
-    void finish_pixels(const finish_t *finish, float *y, int64_t start, int64_t pixels, int64_t channels) noexcept
-    void add_tasks(const double *task_sums, double *sums, int64_t tasks, int64_t count) noexcept
-
-cdef int64_t BLOCK = _BLOCK, PACKED = _PACKED
 
 cdef struct FusedConv2dForward:
     const float *x  # N H W C
@@ -112,29 +83,6 @@ cdef struct FusedConv2dBackwardWeight:
     int64_t groups
 
 
-cdef inline source_t image_source(const float *x, const float *scale, const float *shift, int64_t activation, bint scaled,
-                                  int64_t channel) noexcept nogil:
-    """An image that is activated on load, from a channel on."""
-    cdef source_t source
-    memset(&source, 0, sizeof(source))
-    source.x, source.activation = x + channel, activation
-    if scaled:
-        source.scale, source.shift = scale + channel, shift + channel
-    return source
-
-
-cdef inline source_t gradient_source(const float *dy, const float *z, const float *slope, const float *factor,
-                                     const float *offset, bint composed, int64_t channel) noexcept nogil:
-    """A gradient that is composed on load, from a channel on."""
-    cdef source_t source
-    memset(&source, 0, sizeof(source))
-    source.x = dy + channel
-    if composed:
-        source.z, source.slope, source.factor, source.offset = (
-            z + channel, slope + channel, factor + channel, offset + channel)
-    return source
-
-
 cdef inline void unfold_loaded(const source_t *image, int64_t row, bint inside, int64_t iw, int64_t W, int64_t C,
                                float *target, int64_t taps, int64_t dilation, int64_t channels) noexcept nogil:
     """The taps of a window in the row of an image that begins at `row`, loaded, from column iw on; zeros outside."""
@@ -146,13 +94,9 @@ cdef inline void unfold_loaded(const source_t *image, int64_t row, bint inside, 
 
 
 cdef void fused_conv2d_forward_pack(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
-    """packed[g, (r, s, c), k] = w[g * KG + k, r, s, c]; a task packs PACKED channels, group by group."""
+    """Weights as columns; see `pack_turned`."""
     cdef const FusedConv2dForward *a = <const FusedConv2dForward *> args
-    cdef int64_t k = begin * PACKED, last = min(end * PACKED, a.K), count
-    while k < last:
-        count = min(last - k, a.KG - k % a.KG)
-        transpose(a.w + k * a.DEPTH, a.DEPTH, a.packed + k // a.KG * a.DEPTH * a.KG + k % a.KG, a.KG, count, a.DEPTH)
-        k += count
+    pack_turned(a.w, a.packed, a.K, a.KG, a.DEPTH, begin, end)
 
 
 cdef void fused_conv2d_forward(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
@@ -160,8 +104,7 @@ cdef void fused_conv2d_forward(const int64_t *args, int64_t begin, int64_t end) 
     cdef const FusedConv2dForward *a = <const FusedConv2dForward *> args
     cdef int64_t task, first, rows, i, g, r, n, oh, ow, ih, pixel
     cdef source_t image
-    cdef finish_t finish
-    memset(&finish, 0, sizeof(finish))
+    cdef finish_t finish = summed(a.centre, NULL)
     for task in range(begin, end):
         first = task * a.ROWS
         rows = min(a.ROWS, a.PIXELS - first)
@@ -169,7 +112,7 @@ cdef void fused_conv2d_forward(const int64_t *args, int64_t begin, int64_t end) 
             for i in range(rows):
                 memcpy(a.y + (first + i) * a.K, a.b, a.K * sizeof(float))
         for g in range(a.GROUPS):
-            image = image_source(a.x, a.scale, a.shift, a.activation, a.P > 0, g * a.CG)
+            image = activated(a.x + g * a.CG, a.scale + g * a.CG, a.shift + g * a.CG, a.P > 0, a.activation)
             for i in range(rows):
                 pixel = first + i
                 n = pixel // (a.OH * a.OW)
@@ -182,10 +125,8 @@ cdef void fused_conv2d_forward(const int64_t *args, int64_t begin, int64_t end) 
                                   a.columns + i * a.DEPTH + r * a.S * a.CG, a.S, a.dilation[1], a.CG)
             gemm(rows, a.KG, a.DEPTH, a.columns, a.DEPTH, 1, a.packed + g * a.DEPTH * a.KG, a.KG,
                  a.y + first * a.K + g * a.KG, a.K, a.B > 0)
-        if a.E > 0:
-            finish.centre, finish.sums = a.centre, a.task_sums + task * 2 * a.E
-            memset(finish.sums, 0, 2 * a.E * sizeof(double))
-            finish_pixels(&finish, a.y + first * a.K, first * a.K, rows, a.K)
+        finish.sums = own_sums(a.task_sums, task, a.E)
+        finish_pixels(&finish, a.y + first * a.K, first * a.K, rows, a.K)
 
 
 cdef void fused_conv2d_forward_sums(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
@@ -195,13 +136,9 @@ cdef void fused_conv2d_forward_sums(const int64_t *args, int64_t begin, int64_t 
 
 
 cdef void fused_conv2d_backward_data_pack(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
-    """packed[g, (r, s), k, c] = w[g * KG + k, r, s, c]; a task packs PACKED channels."""
+    """Weights tap by tap; see `pack_taps`."""
     cdef const FusedConv2dBackwardData *a = <const FusedConv2dBackwardData *> args
-    cdef int64_t t, k
-    for k in range(begin * PACKED, min(end * PACKED, a.K)):
-        for t in range(a.TAPS):
-            memcpy(a.packed + ((k // a.KG * a.TAPS + t) * a.KG + k % a.KG) * a.CG, a.w + (k * a.TAPS + t) * a.CG,
-                   a.CG * sizeof(float))
+    pack_taps(a.w, a.packed, a.K, a.KG, a.TAPS, a.CG, begin, end)
 
 
 cdef inline bint meets(const FusedConv2dBackwardData *a, int64_t ih, int64_t iw, int64_t tap) noexcept nogil:
@@ -214,7 +151,8 @@ cdef inline int64_t gather_loaded(const FusedConv2dBackwardData *a, int64_t g, i
                                   float *target) noexcept nogil:
     """target = the loaded gradients that pixel (ih, iw) meets, KG for each such tap; returns how many."""
     cdef int64_t tap, oh, ow, taps = 0
-    cdef source_t gradient = gradient_source(a.dy, a.z, a.slope, a.factor, a.offset, a.G > 0, g * a.KG)
+    cdef int64_t k = g * a.KG
+    cdef source_t gradient = composed(a.dy + k, a.z + k, a.slope + k, a.factor + k, a.offset + k, a.G > 0)
     for tap in range(a.TAPS):
         if not meets(a, ih, iw, tap):
             continue
@@ -248,15 +186,9 @@ cdef void fused_conv2d_backward_data(const int64_t *args, int64_t begin, int64_t
     """A task computes ROWS pixels of dx of one phase, the same position modulo the stride, image row by image row."""
     cdef const FusedConv2dBackwardData *a = <const FusedConv2dBackwardData *> args
     cdef int64_t task, phase_h, phase_w, high, wide, first, rows, g, i, n, ih, iw, pixel, done, run, place, taps
-    cdef finish_t finish
-    memset(&finish, 0, sizeof(finish))
-    finish.x, finish.activation, finish.centre = a.x, a.activation, a.centre
-    if a.P > 0:
-        finish.scale, finish.shift = a.scale, a.shift
+    cdef finish_t finish = finished(a.x, a.scale, a.shift, a.P > 0, a.activation, a.centre, NULL)
     for task in range(begin, end):
-        if a.E > 0:
-            finish.sums = a.task_sums + task * 2 * a.E
-            memset(finish.sums, 0, 2 * a.E * sizeof(double))
+        finish.sums = own_sums(a.task_sums, task, a.E)
         phase_h = task // a.RUNS // a.stride[1]
         phase_w = task // a.RUNS % a.stride[1]
         high = (a.H - phase_h + a.stride[0] - 1) // a.stride[0]
@@ -299,14 +231,15 @@ cdef void fused_conv2d_backward_weight(const int64_t *args, int64_t begin, int64
     """A task sums gradients^T @ columns, both loaded, over one run of pixels for one kernel row r and one group."""
     cdef const FusedConv2dBackwardWeight *a = <const FusedConv2dBackwardWeight *> args
     cdef int64_t total = (a.PIXELS + a.ROWS - 1) // a.ROWS
-    cdef int64_t task, part, g, r, block, start, first, rows, i, pixel, n, oh, ow, ih
+    cdef int64_t task, part, g, k, r, block, start, first, rows, i, pixel, n, oh, ow, ih
     cdef source_t image, gradient
     for task in range(begin, end):
         part = task // (a.GROUPS * a.R)
         g = task // a.R % a.GROUPS
         r = task % a.R
-        image = image_source(a.x, a.scale, a.shift, a.activation, a.P > 0, g * a.CG)
-        gradient = gradient_source(a.dy, a.z, a.slope, a.factor, a.offset, a.G > 0, g * a.KG)
+        image = activated(a.x + g * a.CG, a.scale + g * a.CG, a.shift + g * a.CG, a.P > 0, a.activation)
+        k = g * a.KG
+        gradient = composed(a.dy + k, a.z + k, a.slope + k, a.factor + k, a.offset + k, a.G > 0)
         start = part * total // a.PARTS
         for block in range(start, max((part + 1) * total // a.PARTS, start + 1)):  # no pixels at all: a block of zeros
             first = block * a.ROWS
@@ -327,14 +260,8 @@ cdef void fused_conv2d_backward_weight(const int64_t *args, int64_t begin, int64
 cdef void fused_conv2d_backward_weight_reduce(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """dw = the partial sums added in order; a task adds BLOCK elements."""
     cdef const FusedConv2dBackwardWeight *a = <const FusedConv2dBackwardWeight *> args
-    cdef int64_t size = a.K * a.R * a.DEPTH, first = begin * BLOCK, last = min(end * BLOCK, size), part, i
-    cdef const float *partial = a.partial
-    cdef float *dw = a.dw
-    for i in range(first, last):
-        dw[i] = partial[i]
-    for part in range(1, a.PARTS):
-        for i in range(first, last):
-            dw[i] += partial[part * size + i]
+    cdef int64_t size = a.K * a.R * a.DEPTH
+    add_parts(a.partial, a.dw, size, a.PARTS, begin * BLOCK, min(end * BLOCK, size))
 
 
 ADDRESSES = DIRECT | NARROW | WINOGRAD | {

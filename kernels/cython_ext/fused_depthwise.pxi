@@ -4,8 +4,7 @@
 
 from libc.string cimport memset
 
-cdef extern from "fusion.h" nogil:
-    void add_tasks(const double *task_sums, double *sums, int64_t tasks, int64_t count) noexcept
+include "partials.pxi"
 
 cdef struct FusedConv2dForwardDepthwise:
     const float *x  # N H W C
@@ -87,15 +86,6 @@ cdef inline void load_composed(images_t *gradients, const float *z, const float 
         gradients.shift = offset
 
 
-cdef inline double *own_sums(double *task_sums, int64_t task, int64_t E) noexcept nogil:
-    """A task's (2, E) sums, set to 0; NULL if none are wanted."""
-    cdef double *sums = task_sums + task * 2 * E
-    if E == 0:
-        return NULL
-    memset(sums, 0, 2 * E * sizeof(double))
-    return sums
-
-
 cdef void fused_depthwise_conv2d_forward_pack(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """packed[(r, s), k] = w[k, r, s, 0], in one task."""
     cdef const FusedConv2dForwardDepthwise *a = <const FusedConv2dForwardDepthwise *> args
@@ -175,7 +165,7 @@ cdef void fused_depthwise_conv2d_backward_weight(const int64_t *args, int64_t be
 cdef void fused_depthwise_conv2d_backward_weight_reduce(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """dw[k, r, s, 0] = the partial sums added in order, in one task."""
     cdef const FusedConv2dBackwardWeightDepthwise *a = <const FusedConv2dBackwardWeightDepthwise *> args
-    add_parts(a.partial, a.dw, a.K, a.TAPS, a.PARTS)
+    add_turned(a.partial, a.dw, a.K, a.TAPS, a.PARTS)
 
 
 FUSED = {

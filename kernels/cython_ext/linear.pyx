@@ -3,32 +3,10 @@
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
-from ...blocking import PACKED as _PACKED
+include "blocking.pxi"
+include "tiles.pxi"
+include "transpose.pxi"
 
-cdef extern from "tiles.h" nogil:
-    enum: PANEL, TALLEST, STORE, ACCUMULATE, ADD_BIAS
-    ctypedef struct windows_t:
-        const float *a
-        const int64_t *places
-        int64_t step, runs
-        const int64_t *shifts
-        int64_t length
-    ctypedef struct rows_t:
-        float *c
-        const int64_t *places
-        const float *bias
-        int mode, streams
-    ctypedef struct later_t:
-        const float *from_ "from"
-        int64_t count
-    void window_gemm(int64_t m, int64_t n, windows_t windows, const float *b, int64_t panel, int64_t b_row,
-                     int64_t ahead, rows_t out, later_t *later) noexcept
-
-cdef extern from "transpose.h" nogil:
-    void transpose(const float *source, int64_t source_row, float *target, int64_t target_row, int64_t rows,
-                   int64_t columns) noexcept
-
-cdef int64_t PACKED = _PACKED
 cdef enum:
     BAND = 8  # rows that are copied side by side
 
@@ -85,9 +63,11 @@ cdef inline void stage(const Product *p, int64_t row, int64_t first, int64_t row
     cdef int64_t i = 0
     while i < rows:
         if p.transposed:
-            copy_rows(p.a + first * p.a_row + row + i, p.a_row, p.staged + i * p.DEPTH, TALLEST, count, min(rows - i, TALLEST))
+            copy_rows(p.a + first * p.a_row + row + i, p.a_row, p.staged + i * p.DEPTH, TALLEST, count,
+                      min(rows - i, TALLEST))
         else:
-            transpose(p.a + (row + i) * p.a_row + first, p.a_row, p.staged + i * p.DEPTH, TALLEST, min(rows - i, TALLEST), count)
+            transpose(p.a + (row + i) * p.a_row + first, p.a_row, p.staged + i * p.DEPTH, TALLEST, min(rows - i, TALLEST),
+                      count)
         i += TALLEST
 
 
@@ -153,7 +133,6 @@ cdef void panels_linear_forward_pack(const int64_t *args, int64_t begin, int64_t
     pack_transposed(a.w, a.packed, a.I, a.O, begin, end)
 
 
-
 cdef void panels_linear_forward(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """y = x w^T + b."""
     cdef const LinearForward *a = <const LinearForward *> args
@@ -165,7 +144,6 @@ cdef void panels_linear_forward(const int64_t *args, int64_t begin, int64_t end)
     p.staged, p.places, p.shifts = a.staged, a.places, a.shifts
     p.ROWS, p.COLUMNS, p.DEPTH = a.ROWS, a.COLUMNS, a.DEPTH
     multiply(&p, begin, end)
-
 
 
 cdef struct LinearBackwardData:
@@ -185,7 +163,6 @@ cdef void panels_linear_backward_data_pack(const int64_t *args, int64_t begin, i
     pack_columns(a.w, a.packed, a.O, a.I, begin, end)
 
 
-
 cdef void panels_linear_backward_data(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """dx = dy w."""
     cdef const LinearBackwardData *a = <const LinearBackwardData *> args
@@ -198,7 +175,6 @@ cdef void panels_linear_backward_data(const int64_t *args, int64_t begin, int64_
     p.staged, p.places, p.shifts = a.staged, a.places, a.shifts
     p.ROWS, p.COLUMNS, p.DEPTH = a.ROWS, a.COLUMNS, a.DEPTH
     multiply(&p, begin, end)
-
 
 
 cdef struct LinearBackwardWeight:
@@ -218,7 +194,6 @@ cdef void panels_linear_backward_weight_pack(const int64_t *args, int64_t begin,
     pack_columns(a.x, a.packed, a.M, a.I, begin, end)
 
 
-
 cdef void panels_linear_backward_weight(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """dw = dy^T x; the sum over all M rows stays inside the task."""
     cdef const LinearBackwardWeight *a = <const LinearBackwardWeight *> args
@@ -231,7 +206,6 @@ cdef void panels_linear_backward_weight(const int64_t *args, int64_t begin, int6
     p.staged, p.places, p.shifts = a.staged, a.places, a.shifts
     p.ROWS, p.COLUMNS, p.DEPTH = a.ROWS, a.COLUMNS, a.DEPTH
     multiply(&p, begin, end)
-
 
 
 ADDRESSES = {

@@ -4,9 +4,10 @@
 #ifndef NNFAST_NARROW_H
 #define NNFAST_NARROW_H
 
+#include "blocking.h"
 #include "vector.h"
 
-enum { NARROW = 16, PANEL = 32 }; /* as in `blocking.py` */
+enum { NARROW = 16 }; /* as in `blocking.py` */
 
 #if LANES == 16
 enum { MOST_COLUMNS = 16, MANY = 12, SOME = 8, FEW = 4, PLANES_OF_3 = 9, PLANES_OF_5 = 5 };

@@ -6,12 +6,10 @@ their padding. The data gradient takes few input channels: its vector are the ta
 stand side by side in dx too. Neighbouring pixels overlap there, so each adds to a row of its own; these are then added
 up. Loops are those of the fused operations; plain ones change nothing on load and on store.
 """
-from libc.string cimport memcpy
-
 include "windows.pxi"
 
 cdef extern from "narrow.h" nogil:
-    enum: NARROW, PANEL, LANES, PLANES_OF_3, PLANES_OF_5
+    enum: NARROW, LANES, PLANES_OF_3, PLANES_OF_5
     ctypedef struct seen_t:
         const float *a
         int64_t pitch, R, C
@@ -95,18 +93,11 @@ cdef inline void pack_forward(const float *w, float *packed, int64_t C, int64_t 
 cdef inline void convolve(const FusedConv2dForwardNarrow *a, int64_t begin, int64_t end) noexcept nogil:
     """A task computes BAND output rows of IMAGES images."""
     cdef int64_t task, first, top, images, rows, image, row, j, start
-    cdef Window w
-    cdef source_t source
-    cdef finish_t finish
+    cdef Window w = window_of(a.stride, a.R, a.S, a.H, a.W, a.C, a.HP, a.WP)
+    cdef source_t source = activated(a.x, a.scale, a.shift, a.P > 0, a.activation)
+    cdef finish_t finish = summed(a.centre, NULL)
     cdef seen_t seen
     cdef pixels_t out
-    memcpy(w.stride, a.stride, 6 * sizeof(int64_t))  # padding and dilation stand behind it
-    w.R, w.S, w.H, w.W, w.C, w.HP, w.WP = a.R, a.S, a.H, a.W, a.C, a.HP, a.WP
-    memset(&source, 0, sizeof(source))
-    memset(&finish, 0, sizeof(finish))
-    source.x, source.activation = a.x, a.activation
-    if a.P > 0:
-        source.scale, source.shift = a.scale, a.shift
     seen.pitch, seen.R, seen.C, out.K = a.dilation[0] * a.WP * a.C, a.R, a.C, a.K
     out.streams = a.E == 0 and streams(a.y, a.N * a.OH * a.OW * a.K, a.K)
     for task in range(begin, end):
@@ -126,10 +117,8 @@ cdef inline void convolve(const FusedConv2dForwardNarrow *a, int64_t begin, int6
                         convolve_row_3(a.OW, seen, out)
                     else:
                         convolve_row_5(a.OW, seen, out)
-        if a.E > 0:
-            finish.centre, finish.sums = a.centre, a.task_sums + task * 2 * a.E
-            memset(finish.sums, 0, 2 * a.E * sizeof(double))
-            finish_pixels(&finish, a.y + start, start, images * rows * a.OW, a.K)
+        finish.sums = own_sums(a.task_sums, task, a.E)
+        finish_pixels(&finish, a.y + start, start, images * rows * a.OW, a.K)
 
 
 cdef void narrow_conv2d_forward_pack(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
@@ -268,18 +257,10 @@ cdef inline void correlate(const FusedConv2dBackwardWeightNarrow *a, int64_t beg
     cdef int64_t count = a.R * a.C
     cdef float *total
     cdef const float *dy
-    cdef Window w
-    cdef source_t image, gradient
+    cdef Window w = window_of(a.stride, a.R, a.S, a.H, a.W, a.C, a.HP, a.WP)
+    cdef source_t image = activated(a.x, a.scale, a.shift, a.P > 0, a.activation)
+    cdef source_t gradient = composed(a.dy, a.z, a.slope, a.factor, a.offset, a.G > 0)
     cdef correlation_t of
-    memcpy(w.stride, a.stride, 6 * sizeof(int64_t))  # padding and dilation stand behind it
-    w.R, w.S, w.H, w.W, w.C, w.HP, w.WP = a.R, a.S, a.H, a.W, a.C, a.HP, a.WP
-    memset(&image, 0, sizeof(image))
-    memset(&gradient, 0, sizeof(gradient))
-    image.x, image.activation, gradient.x = a.x, a.activation, a.dy
-    if a.P > 0:
-        image.scale, image.shift = a.scale, a.shift
-    if a.G > 0:
-        gradient.z, gradient.slope, gradient.factor, gradient.offset = a.z, a.slope, a.factor, a.offset
     for i in range(count):
         a.places[i] = i // a.C * a.dilation[0] * pitch + i % a.C
         a.places[count + i] = (i // a.C * a.S * a.C + i % a.C) * PANEL

@@ -4,7 +4,6 @@
 Columns are added up as columns.h says; where B is 1, the elements of a row are added side by side, see rows.h.
 """
 from libc.stdint cimport int64_t
-from libc.string cimport memset
 
 include "columns.pxi"
 

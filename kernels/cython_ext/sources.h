@@ -4,6 +4,8 @@
 #ifndef NNFAST_SOURCES_H
 #define NNFAST_SOURCES_H
 
+#include <stddef.h>
+
 #include "fusion.h"
 #include "vector.h"
 
@@ -17,6 +19,24 @@ typedef struct {
     const float *z, *slope, *factor, *offset;
 } source_t;
 
+/* Pixels as they are. */
+INLINE source_t unchanged(const float *x) { return (source_t){.x = x}; }
+
+/* An image as its activation; x * scale + shift before, if it is `scaled`. */
+INLINE source_t activated(const float *x, const float *scale, const float *shift, int scaled, int64_t activation) {
+    source_t source = {.x = x, .activation = activation};
+    if (scaled) source.scale = scale, source.shift = shift;
+    return source;
+}
+
+/* A gradient as slope * dy + factor * z + offset, if it is `changed`. */
+INLINE source_t composed(const float *dy, const float *z, const float *slope, const float *factor, const float *offset,
+                         int changed) {
+    source_t source = {.x = dy};
+    if (changed) source.z = z, source.slope = slope, source.factor = factor, source.offset = offset;
+    return source;
+}
+
 /* What becomes of an image that was written, y: it is masked by the derivative of the activation at x * scale + shift,
  * and sums of y and y * (x - centre) are added to the two rows of `sums`; of y - centre and its square without an x. */
 typedef struct {
@@ -27,13 +47,23 @@ typedef struct {
     double *sums;
 } finish_t;
 
+/* Only the sums, if there are any. */
+INLINE finish_t summed(const float *centre, double *sums) { return (finish_t){.centre = centre, .sums = sums}; }
+
+INLINE finish_t finished(const float *x, const float *scale, const float *shift, int scaled, int64_t activation,
+                         const float *centre, double *sums) {
+    finish_t finish = {.x = x, .activation = activation, .centre = centre, .sums = sums};
+    if (scaled) finish.scale = scale, finish.shift = shift;
+    return finish;
+}
+
 INLINE int changes(const source_t *source) { return source->scale || source->activation || source->z; }
 INLINE int finishes(const finish_t *finish) { return finish->sums || finish->activation; }
 
-/* Comparisons fail for NaN, which stays. */
+/* NaN stays. */
 INLINE vec activate(vec value, int64_t activation) {
-    if (activation) value = where(value < (vec){0}, (vec){0}, value);
-    if (activation == RELU6) value = where(value > splat(6.0f), splat(6.0f), value);
+    if (activation) value = greater((vec){0}, value);
+    if (activation == RELU6) value = less(splat(6.0f), value);
     return value;
 }
 

@@ -5,6 +5,7 @@
 #ifndef NNFAST_TILES_H
 #define NNFAST_TILES_H
 
+#include "blocking.h"
 #include "vector.h"
 
 #if LANES == 16
@@ -14,7 +15,6 @@
 #else
 #define TALLEST 6
 #endif
-enum { PANEL = 32 }; /* columns of a packed B that stand side by side; `blocking.py` says the same */
 
 enum { DEEP = 2048 }; /* rows of a panel that are multiplied at a time, about: 256 KB */
 

@@ -1,39 +1,11 @@
 """Blocks of images that tasks of a convolution copy with their padding, and sums of the parts of a weight gradient."""
 from libc.stdint cimport int64_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
-from ...blocking import PACKED as _PACKED
-
-cdef extern from "sources.h" nogil:
-    ctypedef struct source_t:
-        const float *x
-        const float *scale
-        const float *shift
-        int64_t activation
-        const float *z
-        const float *slope
-        const float *factor
-        const float *offset
-    ctypedef struct finish_t:
-        const float *x
-        const float *scale
-        const float *shift
-        int64_t activation
-        const float *centre
-        double *sums
-    bint changes(const source_t *source) noexcept
-    bint finishes(const finish_t *finish) noexcept
-    void load_pixels(const source_t *source, int64_t start, float *target, int64_t pixels, int64_t channels) noexcept
-    void finish_pixels(const finish_t *finish, float *y, int64_t start, int64_t pixels, int64_t channels) noexcept
-    void add_tasks(const double *task_sums, double *sums, int64_t tasks, int64_t count) noexcept
-
-cdef extern from "transpose.h" nogil:
-    void transpose(const float *source, int64_t source_row, float *target, int64_t target_row, int64_t rows,
-                   int64_t columns) noexcept
-
-cdef int64_t PACKED = _PACKED
-cdef enum:
-    COLUMNS = 32  # of a panel
+include "blocking.pxi"
+include "partials.pxi"
+include "sources.pxi"
+include "transpose.pxi"
 
 
 cdef inline void stage_row(const source_t *source, int64_t row, bint inside, float *target, int64_t start,
@@ -57,6 +29,15 @@ cdef struct Window:
     int64_t padding[2]
     int64_t dilation[2]
     int64_t R, S, H, W, C, HP, WP
+
+
+cdef inline Window window_of(const int64_t *geometry, int64_t R, int64_t S, int64_t H, int64_t W, int64_t C,
+                             int64_t HP, int64_t WP) noexcept nogil:
+    """The window of an argument block, where stride, padding and dilation stand one behind the other."""
+    cdef Window w
+    memcpy(w.stride, geometry, 6 * sizeof(int64_t))
+    w.R, w.S, w.H, w.W, w.C, w.HP, w.WP = R, S, H, W, C, HP, WP
+    return w
 
 
 cdef inline bint sparse(const Window *w) noexcept nogil:
@@ -86,18 +67,18 @@ cdef inline void stage_windows(const source_t *source, const Window *w, float *s
 cdef inline void reduce_parts(const float *parts, float *dw, int64_t K, int64_t KG, int64_t DEPTH, int64_t PANELS,
                               int64_t GROUPS, int64_t PARTS, int64_t begin, int64_t end) noexcept nogil:
     """dw = the transposed parts, added in order in the place of the first; a task adds PACKED output channels."""
-    cdef int64_t k = begin * PACKED, last = min(end * PACKED, K), size = GROUPS * PANELS * DEPTH * COLUMNS
+    cdef int64_t k = begin * PACKED, last = min(end * PACKED, K), size = GROUPS * PANELS * DEPTH * PANEL
     cdef int64_t within, count, part, i, j
     cdef float *total
     cdef const float *addend
     while k < last:
         within = k % KG
-        count = min(min(last - k, KG - within), COLUMNS - within % COLUMNS)
-        total = <float *> parts + (k // KG * PANELS + within // COLUMNS) * DEPTH * COLUMNS + within % COLUMNS
+        count = min(min(last - k, KG - within), PANEL - within % PANEL)
+        total = <float *> parts + (k // KG * PANELS + within // PANEL) * DEPTH * PANEL + within % PANEL
         for part in range(1, PARTS):
             addend = total + part * size
             for i in range(DEPTH):
                 for j in range(count):
-                    total[i * COLUMNS + j] += addend[i * COLUMNS + j]
-        transpose(total, COLUMNS, dw + k * DEPTH, DEPTH, DEPTH, count)
+                    total[i * PANEL + j] += addend[i * PANEL + j]
+        transpose(total, PANEL, dw + k * DEPTH, DEPTH, DEPTH, count)
         k += count

@@ -5,9 +5,10 @@
 #ifndef NNFAST_WINOGRAD_H
 #define NNFAST_WINOGRAD_H
 
+#include "blocking.h"
 #include "sources.h"
 
-enum { TILE_OUT = 4, TILE_IN = 6, PLANES = 36, PANEL = 32 };
+enum { TILE_OUT = 4, TILE_IN = 6, PLANES = 36 };
 
 /* The points are 0, P, -P, Q, -Q and infinity. */
 #define P (5.0f / 8.0f)

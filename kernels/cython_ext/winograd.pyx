@@ -11,25 +11,15 @@ Loops are those of the fused operations; plain ones change nothing on load and o
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
-from ...blocking import BLOCK as _BLOCK
+from ...winograd import DEPTH as _DEPTH, PAIR as _PAIR, SHORT as _SHORT, WIDE_WEIGHTS as _WIDE_WEIGHTS
+
+include "blocking.pxi"
+include "partials.pxi"
+include "sources.pxi"
+include "transpose.pxi"
 
 cdef extern from "winograd.h" nogil:
-    enum: TILE_OUT, PLANES, PANEL, LANES
-    ctypedef struct source_t:
-        const float *x
-        const float *scale
-        const float *shift
-        int64_t activation
-        const float *z
-        const float *slope
-        const float *factor
-        const float *offset
-    ctypedef struct finish_t:
-        const float *x
-        const float *scale
-        const float *shift
-        int64_t activation
-        const float *centre
+    enum: TILE_OUT, PLANES, LANES
     ctypedef struct image_t:
         source_t source
         int64_t high, wide, channels, top, left
@@ -53,18 +43,9 @@ cdef extern from "winograd.h" nogil:
                       const float *weights, float *products, bint add) noexcept
     void multiply_gradients(int64_t rows, int64_t columns, int64_t tiles, const float *gradients, int64_t row,
                             const float *inputs, float *products, bint add) noexcept
-    void add_tasks(const double *task_sums, double *sums, int64_t tasks, int64_t count) noexcept
 
-cdef extern from "transpose.h" nogil:
-    void transpose(const float *source, int64_t source_row, float *target, int64_t target_row, int64_t rows,
-                   int64_t columns) noexcept
-
-cdef int64_t BLOCK = _BLOCK
+cdef int64_t DEPTH = _DEPTH, PAIR = _PAIR, SHORT = _SHORT, WIDE_WEIGHTS = _WIDE_WEIGHTS
 cdef enum:
-    SHORT = 4  # rows of the smallest register tile: blocks of tiles are filled up to a multiple of it
-    DEPTH = 64  # rows of transformed weights that a task writes, output channels of a weight gradient that it sums
-    PAIR = 2  # panels of input channels that such a task sums
-    WIDE_WEIGHTS = DEPTH * 32 + 16
     EARLY = 6  # tiles between the one that is transformed and the one whose pixels are fetched meanwhile
     SOON = 3  # the same of those that are written
     SUMMED = 16  # tiles, of 16 pixels each, that are added in float32 before their sum is added in double

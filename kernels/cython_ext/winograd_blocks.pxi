@@ -11,48 +11,21 @@ cdef struct Blocks:
     int64_t N, E, PANELS, WEIGHTS, INPUTS, GROUP, PRODUCTS, TH, TW, ROW, TILES, SPLIT
 
 
-cdef inline image_t image_of(const float *x, int64_t high, int64_t wide, int64_t channels, int64_t top,
+cdef inline image_t image_of(source_t source, int64_t high, int64_t wide, int64_t channels, int64_t top,
                              int64_t left) noexcept nogil:
-    """An image whose pixels are read as they are."""
+    """Images that are read, of which `top` rows and `left` columns of padding are seen."""
     cdef image_t image
-    memset(&image, 0, sizeof(image))
-    image.source.x, image.high, image.wide, image.channels, image.top, image.left = x, high, wide, channels, top, left
+    image.source, image.high, image.wide, image.channels = source, high, wide, channels
+    image.top, image.left = top, left
     return image
 
 
-cdef inline image_t activated(image_t image, int64_t P, const float *scale, const float *shift,
-                              int64_t activation) noexcept nogil:
-    """The image as activation(x * scale + shift)."""
-    image.source.activation = activation
-    if P > 0:
-        image.source.scale, image.source.shift = scale, shift
-    return image
-
-
-cdef inline image_t composed(image_t image, int64_t G, const float *z, const float *slope, const float *factor,
-                             const float *offset) noexcept nogil:
-    """The image as slope * x + factor * z + offset."""
-    if G > 0:
-        image.source.z, image.source.slope, image.source.factor, image.source.offset = z, slope, factor, offset
-    return image
-
-
-cdef inline result_t result_of(float *y, int64_t high, int64_t wide, int64_t channels, int64_t B,
-                               const float *bias) noexcept nogil:
-    """An image whose pixels are written as they are."""
+cdef inline result_t result_of(float *y, int64_t high, int64_t wide, int64_t channels, int64_t B, const float *bias,
+                               finish_t finish) noexcept nogil:
+    """Images that are written."""
     cdef result_t result
-    memset(&result, 0, sizeof(result))
     result.y, result.high, result.wide, result.channels = y, high, wide, channels
-    result.bias = bias if B > 0 else NULL
-    return result
-
-
-cdef inline result_t masked(result_t result, const float *x, int64_t P, const float *scale, const float *shift,
-                            int64_t activation, const float *centre) noexcept nogil:
-    """The image masked by the activation's derivative at x * scale + shift."""
-    result.finish.x, result.finish.activation, result.finish.centre = x, activation, centre
-    if P > 0:
-        result.finish.scale, result.finish.shift = scale, shift
+    result.bias, result.finish, result.totals = bias if B > 0 else NULL, finish, NULL
     return result
 
 

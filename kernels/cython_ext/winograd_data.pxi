@@ -89,13 +89,12 @@ cdef void winograd_conv2d_backward_data_weights(const int64_t *args, int64_t beg
     transform_kernels(transform_turned_panel, a.w, a.transformed, a.K, a.K, a.C, a.WEIGHTS, begin, end)
 
 
-
 cdef void winograd_conv2d_backward_data(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """See `convolve_tiles`."""
     cdef const Conv2dBackwardDataWinograd *a = <const Conv2dBackwardDataWinograd *> args
     cdef Blocks b
-    b.image = image_of(a.dy, a.OH, a.OW, a.K, 2 - a.padding[0], 2 - a.padding[1])
-    b.result = result_of(a.dx, a.H, a.W, a.C, 0, NULL)
+    b.image = image_of(unchanged(a.dy), a.OH, a.OW, a.K, 2 - a.padding[0], 2 - a.padding[1])
+    b.result = result_of(a.dx, a.H, a.W, a.C, 0, NULL, summed(NULL, NULL))
     b.N, b.PANELS, b.WEIGHTS, b.INPUTS, b.GROUP = a.N, a.PANELS, a.WEIGHTS, a.INPUTS, a.GROUP
     b.PRODUCTS, b.TH, b.TW, b.ROW, b.TILES, b.SPLIT = a.PRODUCTS, a.TH, a.TW, a.ROW, a.TILES, a.SPLIT
     b.transformed, b.inputs, b.products = a.transformed, a.inputs, a.products
@@ -103,27 +102,24 @@ cdef void winograd_conv2d_backward_data(const int64_t *args, int64_t begin, int6
     convolve_tiles(&b, begin, end)
 
 
-
 cdef void wide_winograd_conv2d_backward_data_inputs(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """See `transform_blocks`."""
     cdef const Conv2dBackwardDataWide *a = <const Conv2dBackwardDataWide *> args
-    cdef image_t image = image_of(a.dy, a.OH, a.OW, a.K, 2 - a.padding[0], 2 - a.padding[1])
+    cdef image_t image = image_of(unchanged(a.dy), a.OH, a.OW, a.K, 2 - a.padding[0], 2 - a.padding[1])
     transform_blocks(&image, a.transformed, a.N, a.TH, a.TW, a.TILES, a.INPUTS, a.RUNS, begin, end)
-
 
 
 cdef void wide_winograd_conv2d_backward_data(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """See `convolve_wide`."""
     cdef const Conv2dBackwardDataWide *a = <const Conv2dBackwardDataWide *> args
     cdef Wide b
-    b.result = result_of(a.dx, a.H, a.W, a.C, 0, NULL)
+    b.result = result_of(a.dx, a.H, a.W, a.C, 0, NULL, summed(NULL, NULL))
     b.N, b.C, b.K, b.PANELS, b.RUNS, b.INPUTS = a.N, a.C, a.K, a.PANELS, a.RUNS, a.INPUTS
     b.PRODUCTS, b.TH, b.TW, b.TILES = a.PRODUCTS, a.TH, a.TW, a.TILES
     b.w, b.transformed, b.weights, b.products = a.w, a.transformed, a.weights, a.products
     b.depth = a.K
     b.task_sums, b.E = NULL, 0
     convolve_wide(transform_turned_panel, &b, begin, end)
-
 
 
 cdef void fused_winograd_conv2d_backward_data_weights(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
@@ -132,14 +128,14 @@ cdef void fused_winograd_conv2d_backward_data_weights(const int64_t *args, int64
     transform_kernels(transform_turned_panel, a.w, a.transformed, a.K, a.K, a.C, a.WEIGHTS, begin, end)
 
 
-
 cdef void fused_winograd_conv2d_backward_data(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """See `convolve_tiles`."""
     cdef const FusedConv2dBackwardDataWinograd *a = <const FusedConv2dBackwardDataWinograd *> args
     cdef Blocks b
-    b.image = composed(image_of(a.dy, a.OH, a.OW, a.K, 2 - a.padding[0], 2 - a.padding[1]), a.G, a.z,
-                       a.slope, a.factor, a.offset)
-    b.result = masked(result_of(a.dx, a.H, a.W, a.C, 0, NULL), a.x, a.P, a.scale, a.shift, a.activation, a.centre)
+    b.image = image_of(composed(a.dy, a.z, a.slope, a.factor, a.offset, a.G > 0), a.OH, a.OW, a.K, 2 - a.padding[0],
+                       2 - a.padding[1])
+    b.result = result_of(a.dx, a.H, a.W, a.C, 0, NULL, finished(a.x, a.scale, a.shift, a.P > 0, a.activation, a.centre,
+                                                                NULL))
     b.N, b.PANELS, b.WEIGHTS, b.INPUTS, b.GROUP = a.N, a.PANELS, a.WEIGHTS, a.INPUTS, a.GROUP
     b.PRODUCTS, b.TH, b.TW, b.ROW, b.TILES, b.SPLIT = a.PRODUCTS, a.TH, a.TW, a.ROW, a.TILES, a.SPLIT
     b.transformed, b.inputs, b.products = a.transformed, a.inputs, a.products
@@ -147,21 +143,20 @@ cdef void fused_winograd_conv2d_backward_data(const int64_t *args, int64_t begin
     convolve_tiles(&b, begin, end)
 
 
-
 cdef void fused_wide_winograd_conv2d_backward_data_inputs(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """See `transform_blocks`."""
     cdef const FusedConv2dBackwardDataWide *a = <const FusedConv2dBackwardDataWide *> args
-    cdef image_t image = composed(image_of(a.dy, a.OH, a.OW, a.K, 2 - a.padding[0], 2 - a.padding[1]), a.G, a.z,
-                                 a.slope, a.factor, a.offset)
+    cdef image_t image = image_of(composed(a.dy, a.z, a.slope, a.factor, a.offset, a.G > 0), a.OH, a.OW, a.K,
+                                  2 - a.padding[0], 2 - a.padding[1])
     transform_blocks(&image, a.transformed, a.N, a.TH, a.TW, a.TILES, a.INPUTS, a.RUNS, begin, end)
-
 
 
 cdef void fused_wide_winograd_conv2d_backward_data(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """See `convolve_wide`."""
     cdef const FusedConv2dBackwardDataWide *a = <const FusedConv2dBackwardDataWide *> args
     cdef Wide b
-    b.result = masked(result_of(a.dx, a.H, a.W, a.C, 0, NULL), a.x, a.P, a.scale, a.shift, a.activation, a.centre)
+    b.result = result_of(a.dx, a.H, a.W, a.C, 0, NULL, finished(a.x, a.scale, a.shift, a.P > 0, a.activation, a.centre,
+                                                                NULL))
     b.N, b.C, b.K, b.PANELS, b.RUNS, b.INPUTS = a.N, a.C, a.K, a.PANELS, a.RUNS, a.INPUTS
     b.PRODUCTS, b.TH, b.TW, b.TILES = a.PRODUCTS, a.TH, a.TW, a.TILES
     b.w, b.transformed, b.weights, b.products = a.w, a.transformed, a.weights, a.products
@@ -170,12 +165,10 @@ cdef void fused_wide_winograd_conv2d_backward_data(const int64_t *args, int64_t 
     convolve_wide(transform_turned_panel, &b, begin, end)
 
 
-
 cdef void fused_winograd_conv2d_backward_data_sums(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """sums = those of all blocks, added in order, in one task."""
     cdef const FusedConv2dBackwardDataWinograd *a = <const FusedConv2dBackwardDataWinograd *> args
     add_tasks(a.task_sums, a.sums, a.BLOCKS, 2 * a.E)
-
 
 
 cdef void fused_wide_winograd_conv2d_backward_data_sums(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:

@@ -58,7 +58,7 @@ cdef inline int64_t fill_rows(int64_t tiles, float *inputs, int64_t row, int64_t
 cdef inline void store_panel(const result_t *result, int64_t E, double *sums, const float *products, int64_t plane,
                              int64_t panel, int64_t first, int64_t tiles, int64_t TH, int64_t TW) noexcept nogil:
     """The products of a panel of channels of some tiles as pixels, with their sums if E is not 0."""
-    cdef float totals[2 * 32]
+    cdef float totals[2 * PANEL]
     cdef result_t out = result[0]
     cdef Place place = place_of(first, TH, TW), later = place_of(first + SOON, TH, TW)
     cdef int64_t tile, i, ahead, c = panel * PANEL, columns = min(PANEL, result.channels - panel * PANEL)

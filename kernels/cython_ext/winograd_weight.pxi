@@ -1,4 +1,4 @@
-"""The weight gradient of `winograd.pyx`: sums over tiles of products of transformed inputs and transformed gradients."""
+"""The weight gradient of `winograd.pyx`: sums over tiles of products of transformed inputs and gradients."""
 
 
 cdef struct Conv2dBackwardWeightWinograd:
@@ -63,7 +63,8 @@ cdef inline void store_taps(const Correlation *a, int64_t part, int64_t k, int64
 
 cdef inline void sum_tiles(const Correlation *a, int64_t begin, int64_t end) noexcept nogil:
     """A task sums one part of the blocks for PAIR panels of input and DEPTH output channels."""
-    cdef int64_t task, part, run, pair, k, panels, rows, whole, start, stop, block, first, tiles, panel, c, columns, plane
+    cdef int64_t task, part, run, pair, k, panels, rows, whole, start, stop, block, first, tiles, panel, c, columns
+    cdef int64_t plane
     cdef float *products
     for task in range(begin, end):
         part, run, pair = task // (a.RUNS * a.PAIRS), task // a.PAIRS % a.RUNS, task % a.PAIRS
@@ -91,52 +92,40 @@ cdef inline void sum_tiles(const Correlation *a, int64_t begin, int64_t end) noe
             store_taps(a, part, k, rows, c, min(PANEL, a.image.channels - c), a.products + panel * PLANES * a.PRODUCTS)
 
 
-cdef inline void add_parts(const float *partial, float *dw, int64_t size, int64_t PARTS, int64_t begin,
-                           int64_t end) noexcept nogil:
-    """dw = the partial sums added in order; a task adds BLOCK elements."""
-    cdef int64_t first = begin * BLOCK, last = min(end * BLOCK, size), part, i
-    for i in range(first, last):
-        dw[i] = partial[i]
-    for part in range(1, PARTS):
-        for i in range(first, last):
-            dw[i] += partial[part * size + i]
-
-
 cdef void winograd_conv2d_backward_weight(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """See `sum_tiles`."""
     cdef const Conv2dBackwardWeightWinograd *a = <const Conv2dBackwardWeightWinograd *> args
     cdef Correlation b
-    b.image = image_of(a.x, a.H, a.W, a.C, a.padding[0], a.padding[1])
-    b.gradient = image_of(a.dy, a.OH, a.OW, a.K, 0, 0)
+    b.image = image_of(unchanged(a.x), a.H, a.W, a.C, a.padding[0], a.padding[1])
+    b.gradient = image_of(unchanged(a.dy), a.OH, a.OW, a.K, 0, 0)
     b.N, b.PARTS, b.INPUTS, b.GRADIENTS, b.PRODUCTS = a.N, a.PARTS, a.INPUTS, a.GRADIENTS, a.PRODUCTS
     b.TH, b.TW, b.TILES, b.BLOCKS, b.PANELS, b.PAIRS, b.RUNS = a.TH, a.TW, a.TILES, a.BLOCKS, a.PANELS, a.PAIRS, a.RUNS
     b.partial, b.inputs, b.gradients, b.products = a.partial, a.inputs, a.gradients, a.products
     sum_tiles(&b, begin, end)
 
 
-
 cdef void winograd_conv2d_backward_weight_reduce(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
-    """See `add_parts`."""
+    """dw = the partial sums added in order; a task adds BLOCK elements."""
     cdef const Conv2dBackwardWeightWinograd *a = <const Conv2dBackwardWeightWinograd *> args
-    add_parts(a.partial, a.dw, a.K * 9 * a.C, a.PARTS, begin, end)
-
+    cdef int64_t size = a.K * 9 * a.C
+    add_parts(a.partial, a.dw, size, a.PARTS, begin * BLOCK, min(end * BLOCK, size))
 
 
 cdef void fused_winograd_conv2d_backward_weight(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
     """See `sum_tiles`."""
     cdef const FusedConv2dBackwardWeightWinograd *a = <const FusedConv2dBackwardWeightWinograd *> args
     cdef Correlation b
-    b.image = activated(image_of(a.x, a.H, a.W, a.C, a.padding[0], a.padding[1]), a.P, a.scale, a.shift,
-                        a.activation)
-    b.gradient = composed(image_of(a.dy, a.OH, a.OW, a.K, 0, 0), a.G, a.z, a.slope, a.factor, a.offset)
+    b.image = image_of(activated(a.x, a.scale, a.shift, a.P > 0, a.activation), a.H, a.W, a.C, a.padding[0],
+                       a.padding[1])
+    b.gradient = image_of(composed(a.dy, a.z, a.slope, a.factor, a.offset, a.G > 0), a.OH, a.OW, a.K, 0, 0)
     b.N, b.PARTS, b.INPUTS, b.GRADIENTS, b.PRODUCTS = a.N, a.PARTS, a.INPUTS, a.GRADIENTS, a.PRODUCTS
     b.TH, b.TW, b.TILES, b.BLOCKS, b.PANELS, b.PAIRS, b.RUNS = a.TH, a.TW, a.TILES, a.BLOCKS, a.PANELS, a.PAIRS, a.RUNS
     b.partial, b.inputs, b.gradients, b.products = a.partial, a.inputs, a.gradients, a.products
     sum_tiles(&b, begin, end)
 
 
-
 cdef void fused_winograd_conv2d_backward_weight_reduce(const int64_t *args, int64_t begin, int64_t end) noexcept nogil:
-    """See `add_parts`."""
+    """dw = the partial sums added in order; a task adds BLOCK elements."""
     cdef const FusedConv2dBackwardWeightWinograd *a = <const FusedConv2dBackwardWeightWinograd *> args
-    add_parts(a.partial, a.dw, a.K * 9 * a.C, a.PARTS, begin, end)
+    cdef int64_t size = a.K * 9 * a.C
+    add_parts(a.partial, a.dw, size, a.PARTS, begin * BLOCK, min(end * BLOCK, size))
