@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from nnfast.kernels import OPS
+from nnfast.kernels import OPS, runtime
 from nnfast.kernels.choice import choose
-from nnfast.kernels.launch import bind, run
+from nnfast.kernels.launch import bind, prepared, run
 from nnfast.kernels.operation import DTYPES
 
 from .memory import aligned, aligned_copy
@@ -19,23 +18,22 @@ from .torch_cases import Arrays, Case
 
 @dataclass(frozen=True)
 class Call:
-    """A kernel, its operands and memory for its outputs, and the algorithm that was chosen for it."""
+    """A kernel over its operands and memory for its outputs, bound and checked, as it stands in a compiled step."""
 
     op: str
-    arrays: Mapping[str, np.ndarray]
-    attributes: Mapping[str, Any]
-    outputs: Arrays
+    memory: Arrays
     backend: str
     algorithm: str
+    launch: runtime.Launch
 
     def run(self) -> None:
         """Compute into the outputs and updates."""
-        run(self.op, self.arrays, self.attributes, self.outputs, self.backend, algorithm=self.algorithm)
+        self.launch.run()
 
     @property
     def results(self) -> Arrays:
         """Outputs and updates by name."""
-        return {**self.outputs, **{array.name: self.arrays[array.name] for array in OPS[self.op].updates}}
+        return {array.name: self.memory[array.name] for array in OPS[self.op].outputs + OPS[self.op].updates}
 
 
 def operands(case: Case, arrays: Mapping[str, np.ndarray]) -> Arrays:
@@ -60,16 +58,20 @@ def call(case: Case, arrays: Mapping[str, np.ndarray], backend: str) -> Call:
     given = operands(case, arrays)
     binding = bind(case.op, given, case.attributes)
     outputs = {array.name: aligned(shape, DTYPES[array.dtype]) for array, shape in binding.outputs}
+    memory = given | outputs
     if not binding.op.suitable(binding.sizes, backend):
         raise NotImplementedError(f"{case.op}: the {backend} backend has no kernel for these sizes")
 
+    def prepared_with(algorithm: str) -> runtime.Launch:
+        return prepared(bind(case.op, given, case.attributes, algorithm), memory, backend)
+
     def seconds(algorithm: str) -> float:
-        start = time.perf_counter()
-        Call(case.op, given, case.attributes, outputs, backend, algorithm).run()
+        launch, start = prepared_with(algorithm), time.perf_counter()
+        launch.run()
         return time.perf_counter() - start
 
     algorithm = choose(binding.op, binding.sizes, binding.key, backend, seconds)
-    return Call(case.op, given, case.attributes, outputs, backend, algorithm)
+    return Call(case.op, memory, backend, algorithm, prepared_with(algorithm))
 
 
 def reference(case: Case, arrays: Mapping[str, np.ndarray]) -> Arrays:

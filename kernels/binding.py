@@ -35,6 +35,11 @@ class Binding:
         return self.op.layout(self.algorithm)
 
     @cached_property
+    def operands(self) -> tuple[str, ...]:
+        """The names of the operation's arrays, as their addresses stand in the argument block."""
+        return tuple(array.name for array in self.op.arrays)
+
+    @cached_property
     def outputs(self) -> list[tuple[Array, tuple[int, ...]]]:
         """The operation's outputs and their shapes."""
         return [(array, array.shape(self.sizes)) for array in self.op.outputs]
@@ -95,11 +100,11 @@ def _bind(
 
 
 @lru_cache(maxsize=256)
-def _operands(name: str) -> tuple[tuple[str, ...], frozenset[str]]:
-    """The names of an operation's inputs and updates, and of all that it takes."""
+def _operands(name: str) -> tuple[tuple[str, ...], frozenset[str], frozenset[str]]:
+    """The names of an operation's inputs and updates, in order and as a set, and of its attributes."""
     op = OPS[name]
     arrays = tuple(array.name for array in op.inputs + op.updates)
-    return arrays, frozenset(arrays) | {item.name for item in op.attributes}
+    return arrays, frozenset(arrays), frozenset(item.name for item in op.attributes)
 
 
 def bind(
@@ -114,8 +119,8 @@ def bind(
     ValueError : shapes that contradict the declaration, or that the algorithm does not suit.
     TypeError : an array or attribute that is missing or unknown.
     """
-    wanted, expected = _operands(name)
-    if arrays.keys() | attributes.keys() != expected or len(arrays) + len(attributes) != len(expected):
+    wanted, expected, expected_attributes = _operands(name)
+    if arrays.keys() != expected or attributes.keys() != expected_attributes:
         op = OPS[name]
         takes = [*wanted, *(item.name for item in op.attributes)]
         raise TypeError(f"{name}: takes {', '.join(takes)}; got {', '.join([*arrays, *attributes])}")

@@ -22,6 +22,7 @@ from .ops import OPS
 from .threads import get_num_threads
 
 LARGE = 1 << 16  # bytes
+FLOAT64 = np.dtype(np.float64)
 Allocate = Callable[[str, tuple[int, ...], np.dtype], np.ndarray]
 
 
@@ -40,9 +41,10 @@ def _check(op: Operation, array: Array, value: np.ndarray, floating: np.dtype, w
     expected = floating if array.dtype == "float" else DTYPES[array.dtype]
     if value.dtype != expected:
         raise TypeError(f"{op.name}: {array.name} is {value.dtype}, expected {expected}")
-    if not value.flags.c_contiguous:
+    flags = value.flags
+    if not flags.c_contiguous:
         raise ValueError(f"{op.name}: {array.name} is not C-contiguous")
-    if writable and not value.flags.writeable:
+    if writable and not flags.writeable:
         raise ValueError(f"{op.name}: {array.name} is read-only, but the operation writes it")
 
 
@@ -55,13 +57,12 @@ def floating_dtype(op: Operation, arrays: Mapping[str, np.ndarray], backend: str
     ------
     TypeError : float64 for a compiled backend.
     """
-    saying = [array for array in op.inputs + op.updates if array.dtype == "float"] or op.outputs
-    for array in saying:
-        if array.dtype == "float" and array.name in arrays and arrays[array.name].dtype == np.float64:
+    for name in op.floating:
+        if name in arrays and arrays[name].dtype == FLOAT64:
             if backend != "reference":
-                raise TypeError(f"{op.name}: {array.name} is float64, and the {backend} backend computes in float32; "
+                raise TypeError(f"{op.name}: {name} is float64, and the {backend} backend computes in float32; "
                                 "convert it, or use the reference backend")  # fmt: skip
-            return np.dtype(np.float64)
+            return FLOAT64
     return DTYPES["float"]
 
 
@@ -77,7 +78,7 @@ def prepare(
     """Check what an operation is given, and allocate the outputs that are missing; see `run`."""
     binding = bind(name, arrays, attributes, algorithm)
     op = binding.op
-    floating = floating_dtype(op, {**arrays, **(outputs or {})}, backend)
+    floating = floating_dtype(op, {**arrays, **outputs} if outputs else arrays, backend)
     for array in op.inputs:
         _check(op, array, arrays[array.name], floating, writable=False)
     for array in op.updates:
@@ -154,19 +155,20 @@ def single_threaded_blas() -> AbstractContextManager[Any]:
 _blas: Any = None
 
 
-def run_compiled(binding: Binding, memory: dict[str, np.ndarray], backend: str, allocate: Allocate | None) -> None:
+def run_compiled(binding: Binding, memory: Mapping[str, np.ndarray], backend: str, allocate: Allocate | None) -> None:
     """Run a bound operation's compiled kernels over `memory` (every input, update and output)."""
+    prepared(binding, memory, backend, allocate).run()
+
+
+def prepared(
+    binding: Binding, memory: Mapping[str, np.ndarray], backend: str, allocate: Allocate | None = None
+) -> runtime.Launch:
+    """The same, to be run later, on the threads that are set now. The next operation on this thread may use its scratch
+    memory, unless `allocate` has made it."""
     threads = runtime.usable_threads(get_num_threads())
-    temporaries, owners = place_temporaries(binding, threads, allocate)
-    arguments = np.repeat(binding.block[None], len(temporaries), axis=0)
-    own = len(binding.op.arrays)
-    arguments[:, :own] = runtime.addresses([memory[array.name] for array in binding.op.arrays])
-    arguments[:, own : own + temporaries.shape[1]] = temporaries
-    nodes = binding.nodes(backend).copy()
-    nodes[:, 1] = runtime.addresses([arguments])
-    nodes[:, 2] = arguments.shape[1] if len(arguments) > 1 else 0
-    runtime.run(nodes, threads)
-    del owners  # not before the kernels have ended
+    temporaries, arena, owners = place_temporaries(binding, threads, allocate)
+    arrays = [memory[name] for name in binding.operands]
+    return runtime.Launch(binding.nodes(backend), binding.block, arrays, temporaries, arena, threads, owners)
 
 
 _arena = threading.local()
@@ -204,12 +206,11 @@ def release_scratch() -> None:
 
 def place_temporaries(
     binding: Binding, threads: int, allocate: Allocate | None
-) -> tuple[np.ndarray, Sequence[np.ndarray]]:
-    """The addresses of workspace and scratch, a row for each worker, and the arrays that own the memory."""
+) -> tuple[np.ndarray, np.ndarray | None, Sequence[np.ndarray]]:
+    """Where workspace and scratch stand, a row for each worker: in a piece of memory, or else addresses of arrays."""
     offsets, size = binding.placed(threads)
     if allocate is None:
-        arena = _arena_memory(size)
-        return offsets + runtime.addresses([arena]), (arena,)
+        return offsets, _arena_memory(size) if size else None, ()
     owners: dict[str, np.ndarray] = {}
     addresses = offsets.copy()
     shared = len(binding.op.algorithms[binding.algorithm].workspace)
@@ -219,7 +220,7 @@ def place_temporaries(
             if name not in owners:
                 owners[name] = allocate(name, shape, DTYPES[array.dtype])
             [addresses[worker, i]] = runtime.addresses([owners[name]])
-    return addresses, list(owners.values())
+    return addresses, None, list(owners.values())
 
 
 def get(name: str, backend: str | None = None) -> Callable[..., Any]:

@@ -162,6 +162,12 @@ class Operation:
         return self.inputs + self.updates + self.outputs
 
     @cached_property
+    def floating(self) -> tuple[str, ...]:
+        """The names of the arrays that say what ``float`` means: inputs and updates, or else outputs."""
+        given = tuple(array.name for array in self.inputs + self.updates if array.dtype == "float")
+        return given or tuple(array.name for array in self.outputs if array.dtype == "float")
+
+    @cached_property
     def parameters(self) -> tuple[str, ...]:
         """The names that the reference kernel takes: arrays, then attributes."""
         return (*(array.name for array in self.arrays), *(item.name for item in self.attributes))

@@ -4,6 +4,10 @@
  * costs nothing (an OpenMP region waits for all of its threads at both ends, which was seen to cost 15 ms for a task of
  * 50 microseconds). Workers wait for work by spinning for a moment, then asleep. One plan has the workers at a time; a
  * second Python thread that runs a plan meanwhile runs it alone.
+ *
+ * Every worker has the same part of each node's tasks as long as all keep pace. Where tasks were handed out one after the
+ * other, neighbours went to another core each time, which had to fetch from the first one's caches what it wrote: a 2 MB
+ * elementwise operation took 42 microseconds instead of 26 in every third process, training steps up to a quarter longer.
  */
 #ifndef NNFAST_POOL_H
 #define NNFAST_POOL_H
@@ -39,11 +43,16 @@ typedef struct { /* runtime.pyx describes the fields */
 
 #define LINES 128 /* bytes */
 
-typedef struct { /* each counter on two cache lines of its own, for prefetchers fetch pairs */
-    int64_t next; /* of a guard: what was decided */
-    char next_line[LINES - 8];
-    int64_t ended; /* tasks of the whole group, in the counter of its last node */
-    char ended_line[LINES - 8];
+typedef struct { /* on two cache lines of its own, for prefetchers fetch pairs */
+    int64_t value;
+    char line[LINES - 8];
+} number_t;
+
+#define RANGES 8 /* in which a node's tasks are taken, at most: one for each thread as long as there are no more */
+
+typedef struct {
+    number_t next[RANGES]; /* task of each range; of a guard, the first: what was decided */
+    number_t ended;        /* tasks of the whole group, in the counter of its last node */
 } counter_t;
 
 typedef struct {
@@ -54,7 +63,7 @@ typedef struct {
     double *times; /* begin and end of each node, or 0 */
 } plan_t;
 
-/* Where counters begin in memory that has room for one more. */
+/* Where counters begin in memory that has room for LINES more. */
 static inline counter_t *place_counters(void *memory) {
     return (counter_t *)(((uintptr_t)memory + LINES - 1) / LINES * LINES);
 }
@@ -191,20 +200,27 @@ static inline void pause_once(int64_t round) {
     if (round % 64 == 63) sched_yield(); /* others may need this core, among them the one that is waited for */
 }
 
-/* Take tasks of one node until none is left; how many it were. */
-static inline int64_t run_tasks(const node_t *node, int64_t *next, int64_t worker, int64_t threads) {
+static inline int64_t ranges_of(const plan_t *plan) { return plan->threads < RANGES ? plan->threads : RANGES; }
+
+/* Take tasks of one node until none is left; how many it were.
+ *
+ * A worker begins with a range of its own, then takes what others have left of theirs. */
+static inline int64_t run_tasks(const plan_t *plan, const node_t *node, counter_t *counter, int64_t worker) {
     const int64_t *args = node->args + worker * node->stride;
-    int64_t tasks = tasks_of(node);
+    int64_t tasks = tasks_of(node), ranges = ranges_of(plan), done = 0;
     /* Take several tasks at a time where there are very many, so that the counter is never the bottleneck. */
-    int64_t grain = tasks / (threads * 64);
+    int64_t grain = tasks / (plan->threads * 64);
     if (grain < 1) grain = 1;
-    int64_t done = 0;
-    while (__atomic_load_n(next, __ATOMIC_RELAXED) < tasks) {
-        int64_t begin = __atomic_fetch_add(next, grain, __ATOMIC_RELAXED);
-        if (begin >= tasks) break;
-        int64_t end = begin + grain < tasks ? begin + grain : tasks;
-        node->kernel(args, begin, end);
-        done += end - begin;
+    for (int64_t i = 0; i < ranges; i++) {
+        int64_t range = (worker + i) % ranges, first = tasks * range / ranges;
+        int64_t count = tasks * (range + 1) / ranges - first, *next = &counter->next[range].value;
+        while (__atomic_load_n(next, __ATOMIC_RELAXED) < count) {
+            int64_t begin = __atomic_fetch_add(next, grain, __ATOMIC_RELAXED);
+            if (begin >= count) break;
+            int64_t end = begin + grain < count ? begin + grain : count;
+            node->kernel(args, first + begin, first + end);
+            done += end - begin;
+        }
     }
     return done;
 }
@@ -227,12 +243,12 @@ static int64_t run_nodes(const plan_t *plan, int64_t worker) {
     double begin = plan->times ? seconds() : 0;
     for (int64_t i = 0, tasks; i < plan->count;) {
         int64_t end = group_end(plan, i, &tasks), last = end - 1;
-        int64_t *ended = &counters[last].ended;
+        int64_t *ended = &counters[last].ended.value;
         int64_t done = 0; /* added once, for each addition takes the cache line from the other cores */
-        for (; i < end; i++) done += run_tasks(&nodes[i], &counters[i].next, worker, plan->threads);
+        for (; i < end; i++) done += run_tasks(plan, &nodes[i], &counters[i], worker);
         if (done) __atomic_fetch_add(ended, done, __ATOMIC_ACQ_REL);
         for (int64_t round = 0; __atomic_load_n(ended, __ATOMIC_ACQUIRE) < tasks; round++) pause_once(round);
-        int stop = !nodes[last].kernel && guard_stops(&nodes[last], &counters[last].next);
+        int stop = !nodes[last].kernel && guard_stops(&nodes[last], &counters[last].next[0].value);
         if (plan->times && worker == 0) note_time(plan, last, &begin);
         if (stop) return last;
     }
@@ -288,7 +304,10 @@ static void make_workers(int64_t wanted) {
 static int64_t run_parallel(const plan_t *plan) {
     if (__atomic_exchange_n(&pool.taken, 1, __ATOMIC_ACQUIRE)) return -1;
     if (pool.workers < plan->threads - 1) make_workers(plan->threads - 1);
-    for (int64_t i = 0; i < plan->count; i++) plan->counters[i].next = plan->counters[i].ended = 0;
+    for (int64_t i = 0; i < plan->count; i++) {
+        for (int64_t range = 0; range < ranges_of(plan); range++) plan->counters[i].next[range].value = 0;
+        plan->counters[i].ended.value = 0;
+    }
     pool.plan = plan;
     __atomic_store_n(&pool.inside, OPEN, __ATOMIC_RELEASE);
     __atomic_fetch_add(&pool.plans, 1, __ATOMIC_SEQ_CST);

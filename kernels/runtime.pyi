@@ -1,4 +1,5 @@
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,3 +14,16 @@ def counter_bytes(count: int) -> int: ...
 def run(
     nodes: np.ndarray, threads: int, times: np.ndarray | None = None, counters: np.ndarray | None = None
 ) -> int: ...
+
+class Launch:
+    def __init__(
+        self,
+        nodes: np.ndarray,
+        block: np.ndarray,
+        arrays: Sequence[np.ndarray],
+        temporaries: np.ndarray,
+        memory: np.ndarray | None,
+        threads: int,
+        owners: Any = None,
+    ) -> None: ...
+    def run(self) -> None: ...

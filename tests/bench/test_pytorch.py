@@ -105,7 +105,7 @@ def test_wrong_results_of_our_own_fail_the_row(monkeypatch):
     def wrong(call):
         right(call)
         if call.backend == "cython":
-            next(iter(call.outputs.values()))[0] += 0.1
+            next(iter(call.results.values()))[0] += 0.1
 
     monkeypatch.setattr(own.Call, "run", wrong)
     case = CASES["convolution data"]

@@ -36,7 +36,7 @@ def run(nodes, threads):
     runtime.run(np.array(nodes, np.int64).reshape(-1, runtime.NODE_FIELDS), threads)
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3, 8])
+@pytest.mark.parametrize("threads", [1, 2, 3, 8, 13])  # some share a range
 @pytest.mark.parametrize("tasks", [0, 1, 2, 7, 1000])
 def test_every_task_runs_once(tasks, threads):
     seen = []
@@ -68,6 +68,75 @@ def test_workers_are_threads_with_blocks_of_their_own():
     assert sorted(seen.values()) == [blocks.ctypes.data + 32 * worker for worker in range(3)]
 
 
+@pytest.mark.skipif(not runtime.threaded, reason="built without threads")
+@pytest.mark.parametrize(("threads", "first"), [(2, {0, 5}), (3, {0, 3, 7})])
+def test_workers_begin_with_ranges_of_their_own(threads, first):
+    begun = {}
+    meet = threading.Barrier(threads, timeout=30)  # nobody passes until all workers have a task
+
+    def body(args, begin, end):
+        if threading.get_native_id() not in begun:
+            begun[threading.get_native_id()] = begin
+            meet.wait()
+
+    run([node(KERNEL(body), 11)], threads)
+    assert set(begun.values()) == first
+
+
+@pytest.mark.skipif(not runtime.threaded, reason="built without threads")
+def test_a_worker_takes_what_another_has_left():
+    seen = {}
+    last = threading.Event()
+
+    def body(args, begin, end):
+        seen.setdefault(threading.get_native_id(), []).extend(range(begin, end))
+        if begin == 0:
+            assert last.wait(30)  # the other one does all the rest meanwhile
+        elif sum(map(len, seen.values())) == 10:
+            last.set()
+
+    run([node(KERNEL(body), 10)], 2)
+    assert sorted(map(len, seen.values())) == [1, 9]
+    assert sorted(task for tasks in seen.values() for task in tasks) == list(range(10))
+
+
+def test_a_launch_keeps_its_memory_and_gives_each_worker_a_block():
+    seen = []
+
+    def body(args, begin, end):
+        seen.append((args, list((ctypes.c_int64 * 5).from_address(args))))
+
+    kernel, x, arena = KERNEL(body), np.ones(4, np.float32), np.zeros(64, np.uint8)
+    nodes = np.array([node(kernel, 1), node(kernel, 1)], np.int64)
+    places = np.array([[0, 16], [0, 32]])
+    launch = runtime.Launch(nodes, np.array([0, 0, 0, 7, 8]), [x], places, arena, 2)
+    at, expected = arena.ctypes.data, x.ctypes.data
+    before = sys.getrefcount(x), sys.getrefcount(arena)
+    launch.run()
+    launch.run()
+    blocks = dict(seen)
+    assert len(seen) == 4
+    assert all(numbers[0] == expected and numbers[1] == at and numbers[3:] == [7, 8] for numbers in blocks.values())
+    assert {numbers[2] - at for numbers in blocks.values()} <= {16, 32}
+    assert len(blocks) == 1 or abs(np.diff(list(blocks))[0]) == 40
+    del launch
+    assert (sys.getrefcount(x), sys.getrefcount(arena)) < before
+
+
+def test_a_launch_refuses_numbers_and_arrays_that_do_not_fit():
+    nodes, places = np.zeros((1, 5), np.int64), np.zeros((1, 0), np.int64)
+    with pytest.raises(ValueError, match="24 bytes, expected 5 numbers of 64 bits"):
+        runtime.Launch(np.zeros((1, 3), np.int64), np.zeros(4, np.int64), [], places, None, 1)
+    with pytest.raises(ValueError, match="16 bytes, expected 4 numbers of 64 bits"):
+        runtime.Launch(nodes, np.zeros(4, np.int32), [], places, None, 1)
+    with pytest.raises(ValueError, match="an argument block of 1 fields, expected room for 2 addresses"):
+        runtime.Launch(nodes, np.zeros(1, np.int64), [np.ones(1)], np.zeros((1, 1), np.int64), None, 1)
+    with pytest.raises(ValueError, match="3 threads, expected at most 2, which have scratch"):
+        runtime.Launch(nodes, np.zeros(4, np.int64), [], np.zeros((2, 1), np.int64), None, 3)
+    with pytest.raises(ValueError, match="not C-contiguous"):
+        runtime.Launch(nodes, np.zeros(4, np.int64), [np.zeros((4, 4))[:, 1]], places, None, 1)
+
+
 def test_bad_nodes_are_refused():
     with pytest.raises(ValueError, match="nodes have 3 fields, expected 5"):
         runtime.run(np.zeros((1, 3), np.int64), 1)
@@ -76,7 +145,7 @@ def test_bad_nodes_are_refused():
     with pytest.raises(ValueError, match="times is 2 x 2, expected 1 x 2"):
         runtime.run(np.zeros((1, 5), np.int64), 1, np.zeros((2, 2)))
     few = np.zeros(runtime.counter_bytes(1) - 1, np.uint8)
-    with pytest.raises(ValueError, match="counters has 511 bytes, expected 512 at least"):
+    with pytest.raises(ValueError, match="counters has 1279 bytes, expected 1280 at least"):
         runtime.run(np.zeros((1, 5), np.int64), 1, None, few)
 
 

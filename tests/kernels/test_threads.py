@@ -73,7 +73,7 @@ class Call:
                 self.scratch.append(memory)
             return memory
 
-        temporaries, self.owners = place_temporaries(self.binding, 1, allocate)
+        temporaries, _, self.owners = place_temporaries(self.binding, 1, allocate)
         memory = self.arrays | self.results
         addresses = [*(memory[array.name].ctypes.data for array in op.arrays), *temporaries[0]]
         self.block = self.binding.block.copy()
