@@ -18,6 +18,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from .cache import cache_folder
+from .instruction_sets import instruction_set
 from .operation import Operation, Sizes
 
 _DIRECT = ({"depthwise"}, {"direct", "narrow"})
@@ -111,14 +112,14 @@ def choose(
     NotImplementedError : the backend has no such algorithm as `set_conv_algorithm` asks for.
     """
     rivals = contenders(op, sizes, key, backend)
-    return rivals[0] if len(rivals) == 1 else _settled(f"{backend} {key}", rivals, seconds, long_enough)
+    return rivals[0] if len(rivals) == 1 else _settled(_name(key, backend), rivals, seconds, long_enough)
 
 
 def contenders(op: Operation, sizes: Sizes, key: str, backend: str) -> tuple[str, ...]:
     """The algorithms that `choose` runs to choose among them, or the only one that it returns."""
     if op.candidates and _fixed != "auto":
         return (_fixed_algorithm(op, sizes, backend),)
-    key = f"{backend} {key}"
+    key = _name(key, backend)
     if _by_sizes.get() == backend:
         if key not in _likeliest:
             _likeliest[key] = op.ranked(sizes, backend)[0]
@@ -130,6 +131,11 @@ def contenders(op: Operation, sizes: Sizes, key: str, backend: str) -> tuple[str
             return ranked
         _choices[key] = known
     return (_choices[key],)
+
+
+def _name(key: str, backend: str) -> str:
+    """What a choice is remembered by: which algorithm is faster depends on the registers that Cython's kernels use."""
+    return f"cython {instruction_set()} {key}" if backend == "cython" else f"{backend} {key}"
 
 
 def _measured(op: Operation, sizes: Sizes, ranked: tuple[str, ...]) -> bool:

@@ -156,6 +156,19 @@ def test_auto_measures_once_and_remembers_in_the_process_and_on_disk(cache, op, 
     assert chosen(Clock(), op=op) == fastest, "the disk forgot"
 
 
+def test_cython_remembers_for_the_instruction_set_in_use(cache, monkeypatch):
+    monkeypatch.setenv("NNFAST_INSTRUCTION_SET", "baseline")
+    assert chosen(Clock(direct=1.0, winograd=2.0), "cython") == "direct"
+    monkeypatch.setattr(choice, "instruction_set", lambda: "another")
+    assert chosen(Clock(direct=2.0, winograd=1.0), "cython") == "winograd"
+    monkeypatch.undo()
+    monkeypatch.setenv("NNFAST_CACHE_DIR", str(cache))
+    monkeypatch.setenv("NNFAST_INSTRUCTION_SET", "baseline")
+    choice.forget()
+    assert chosen(Clock(), "cython") == "direct"
+    assert len(kept(cache)) == 2
+
+
 def test_runs_that_were_disturbed_do_not_count():
     times = {"winograd": iter([9, 9, 5, 9, 9, 9]), "direct": iter([1, 50, 50, 50, 4, 50])}
     assert chosen(lambda name: next(times[name])) == "direct"
