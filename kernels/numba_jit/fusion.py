@@ -60,11 +60,13 @@ def bounds(b: Any, activation: Any) -> tuple[Any, Any]:
 
 def passing(b: Any, activation: Any) -> Callable[[Any], Any]:
     """Gives the lanes of what an activation was applied to in which its derivative is 1; in all others it is 0."""
-    low, high = bounds(b, activation)
+    low, _ = bounds(b, activation)
+    six = b.icmp_signed("==", activation, constant(RELU6))
+    high = splat(b, b.select(six, ir.Constant(f32, 6.0), ir.Constant(f32, float("nan"))))  # NaN: no limit
     always = splat(b, b.icmp_signed("==", activation, constant(NO_ACTIVATION)), ir.IntType(1))
 
     def passes(before: Any) -> Any:
-        between = b.and_(b.fcmp_ordered(">", before, low), b.fcmp_ordered("<", before, high))
+        between = b.and_(b.fcmp_ordered(">", before, low), b.fcmp_unordered("<", before, high))
         return b.or_(between, always)
 
     return passes

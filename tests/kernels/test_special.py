@@ -9,8 +9,10 @@ import numpy as np
 import oracle
 import pytest
 from judging import COMPILED, run_case
+from nnfast.kernels.binding import bind
 from nnfast.kernels.cases import cases_of
 from nnfast.kernels.launch import run
+from nnfast.kernels.ops import OPS
 from oracle.elements import philox
 
 ALL = (*COMPILED, "reference")
@@ -272,6 +274,25 @@ def test_convolution_spreads_nan_to_the_windows_that_see_it(backend: str) -> Non
     expected[1:4, 2:5] = True
     for k in range(4):
         np.testing.assert_array_equal(np.isnan(y[0, :, :, k]), expected)
+
+
+@pytest.mark.parametrize("activation", [1, 2])  # ReLU, ReLU6
+@pytest.mark.parametrize("groups", [1, 32])
+@pytest.mark.parametrize("backend", COMPILED)
+def test_fused_gradients_pass_where_the_reference_passes_them(backend: str, groups: int, activation: int) -> None:
+    x = np.resize(np.array([INF, -INF, NAN, 0, -0.0, 6, 5.9999995, 3e38, 1e-30], np.float32), (1, 8, 8, 32))
+    arrays = {"dy": np.ones_like(x), "w": np.ones((32, 3, 3, 32 // groups), np.float32), "x": x}
+    absent = ("z", "slope", "factor", "offset", "scale", "shift", "centre")
+    arrays |= dict.fromkeys(absent, np.empty(0, np.float32))
+    attributes = {"size": (8, 8), "groups": groups, "activation": activation}
+    attributes |= dict.fromkeys(("stride", "padding", "dilation"), (1, 1))
+    expected = run("fused_conv2d_backward_data", arrays, attributes, backend="reference")["dx"]
+    op = OPS["fused_conv2d_backward_data"]
+    algorithms = op.suitable(bind(op.name, arrays, attributes).sizes, backend)
+    assert len(algorithms) > 1
+    for algorithm in algorithms:
+        dx = run(op.name, arrays, attributes, backend=backend, algorithm=algorithm)["dx"]
+        np.testing.assert_array_equal(dx == 0, expected == 0, algorithm)
 
 
 @pytest.mark.parametrize("backend", ALL)
