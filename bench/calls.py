@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
-from nnfast.kernels import winograd
+from nnfast.kernels import get_num_threads, launch, runtime, winograd
 from nnfast.kernels.backends import reference_function
-from nnfast.kernels.launch import bind, prepared, run, single_threaded_blas
+from nnfast.kernels.launch import run, single_threaded_blas
 from nnfast.kernels.tolerance import error_bounds, worst_error
 
 from .memory import aligned_copy
@@ -88,4 +89,27 @@ def compiled(workload: Workload, memory: Mapping[str, np.ndarray], backend: str,
     """A compiled variant over `memory`, on the threads that are set now."""
     op = workload.operation
     arrays = {array.name: memory[array.name] for array in op.inputs + op.updates}
-    return prepared(bind(workload.op, arrays, workload.attributes, algorithm), memory, backend).run
+    binding = launch.bind(workload.op, arrays, workload.attributes, algorithm)
+    if hasattr(launch, "prepared"):
+        return launch.prepared(binding, memory, backend).run
+    return _prepared(binding, memory, backend)
+
+
+def _prepared(binding: Any, memory: Mapping[str, np.ndarray], backend: str) -> Call:
+    """What `launch.prepared` does, in commits that have none and are compared with later ones."""
+    threads = runtime.usable_threads(get_num_threads())
+    temporaries, owners = launch.place_temporaries(binding, threads, None)
+    own = len(binding.op.arrays)
+    arguments = np.repeat(binding.block[None], len(temporaries), axis=0)
+    arguments[:, :own] = runtime.addresses([memory[array.name] for array in binding.op.arrays])
+    arguments[:, own : own + temporaries.shape[1]] = temporaries
+    nodes = binding.nodes(backend).copy()
+    nodes[:, 1] = runtime.addresses([arguments])
+    nodes[:, 2] = arguments.shape[1] if len(arguments) > 1 else 0
+    alive = arguments, owners, dict(memory)
+
+    def call() -> None:
+        assert alive  # what the addresses point to lives as long as this function
+        runtime.run(nodes, threads)
+
+    return call

@@ -107,10 +107,8 @@ def scaling(figures: Figures) -> Figure:
 
 def kernels(figures: Figures) -> Figure:
     """PyTorch's time to nnfast's for every kernel, against NCHW and against the better format."""
-    rows, backends = (
-        [row for row in figures["rows"] if row["ms"].get("nchw") and not row["disturbed"]],
-        figures["backends"],
-    )
+    rows = [row for row in figures["rows"] if row["ms"].get("nchw") and not row["disturbed"]]
+    backends = figures["backends"]
     figure = _figure(12, 1 + ROW_INCHES * len(rows) * len(backends))
     left, right = figure.subplots(1, 2, sharey=True)
     for axes, formats in ((left, ("nchw",)), (right, ("nchw", "channels_last"))):

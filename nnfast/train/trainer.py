@@ -56,7 +56,7 @@ class Trainer:
     tiered : bool, optional
         Whether ``fit`` begins on Cython's kernels while Numba's are compiled, and moves to Numba between two epochs,
         rather than wait for them; see ``nnfast.train.tiers``. Default: where no seed was given, so that the results of
-        runs with a seed do not depend on what is compiled. Nothing to do with it has a backend that was chosen.
+        runs with a seed do not depend on what is compiled. A backend that somebody chose runs in any case.
 
     Attributes
     ----------

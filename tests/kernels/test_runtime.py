@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import shutil
 import subprocess
@@ -86,14 +87,15 @@ def test_workers_begin_with_ranges_of_their_own(threads, first):
 @pytest.mark.skipif(not runtime.threaded, reason="built without threads")
 def test_a_worker_takes_what_another_has_left():
     seen = {}
-    last = threading.Event()
+    number, last = itertools.count(), threading.Event()
 
     def body(args, begin, end):
         seen.setdefault(threading.get_native_id(), []).extend(range(begin, end))
-        if begin == 0:
-            assert last.wait(30)  # the other one does all the rest meanwhile
-        elif sum(map(len, seen.values())) == 10:
-            last.set()
+        match next(number):
+            case 0:
+                assert last.wait(30)  # the other one does all the rest meanwhile
+            case 9:
+                last.set()
 
     run([node(KERNEL(body), 10)], 2)
     assert sorted(map(len, seen.values())) == [1, 9]
