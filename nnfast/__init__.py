@@ -90,6 +90,8 @@ long = int64
 int = int32
 concat = cat
 
+__version__: str
+
 __all__ = [
     "Size",
     "Tensor",
