@@ -7,16 +7,13 @@ from libc.math cimport INFINITY
 from libc.stdint cimport int64_t
 
 include "columns.pxi"
+include "fusion.pxi"
 include "partials.pxi"
 
 cdef enum:
     TILE = 2048  # elements of a gradient that is added up before it passes the caches by: 8 KB
 
 cdef float BELOW_SIX = 5.9999995  # the largest number below 6
-
-cdef extern from "fusion.h" nogil:
-    enum:
-        RELU, RELU6
 
 
 cdef inline void columns_of(const float *array, bint there, float default, int64_t first, int64_t columns,

@@ -14,10 +14,6 @@ from .winograd import ADDRESSES as WINOGRAD
 
 include "unfolded.pxi"
 
-cdef extern from "window.h" nogil:
-    void unfold_row(const float *row, bint inside, float *target, int64_t start, int64_t dilation, int64_t taps,
-                    int64_t size, int64_t pixel, int64_t channels) noexcept
-
 cdef struct Conv2dForward:
     const float *x  # N H W C
     const float *w  # K R S CG

@@ -5,8 +5,7 @@
 
 from libc.stdint cimport int64_t
 
-cdef extern from "vector.h" nogil:
-    bint streams(const void *p, int64_t size, int64_t multiple) noexcept
+include "vector.pxi"
 
 cdef extern from "depthwise_gradients.h" nogil:
     enum: PLAIN

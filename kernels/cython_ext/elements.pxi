@@ -1,4 +1,6 @@
 # Declarations of elements.h and streaming.h, for the modules whose kernels compute element by element.
+include "vector.pxi"
+
 cdef extern from "elements.h" nogil:
     ctypedef struct inputs_t:
         const float *a
@@ -7,7 +9,6 @@ cdef extern from "elements.h" nogil:
         float p, q, r
         const float *by[4]
     ctypedef float (*element_t)(const inputs_t *a, int64_t i) noexcept nogil
-    bint streams(const void *target, int64_t size, int64_t multiple) noexcept
     void stream_tile(const float *tile, float *target, int64_t count) noexcept
     void map_elements(element_t f, int inputs, inputs_t given, float *y, bint around, int64_t count) noexcept
     void map_one(element_t f, const float *a, float p, float q, float *y, int64_t size, int64_t first,

@@ -14,10 +14,6 @@ from .depthwise import FUSED as FUSED_DEPTHWISE
 include "unfolded.pxi"
 include "sources.pxi"
 
-cdef extern from "window.h" nogil:
-    int64_t first_tap(int64_t start, int64_t dilation) noexcept
-    int64_t end_tap(int64_t start, int64_t dilation, int64_t taps, int64_t size) noexcept
-
 cdef struct FusedConv2dForward:
     const float *x  # N H W C
     const float *w  # K R S CG

@@ -7,6 +7,7 @@ stand side by side in dx too. Neighbouring pixels overlap there, so each adds to
 up. Loops are those of the fused operations; plain ones change nothing on load and on store.
 """
 include "windows.pxi"
+include "vector.pxi"
 
 cdef extern from "narrow.h" nogil:
     enum: NARROW, LANES, PLANES_OF_3, PLANES_OF_5
@@ -37,7 +38,6 @@ cdef extern from "narrow.h" nogil:
         const int64_t *to
         int64_t tap
         bint add
-    bint streams(const void *p, int64_t size, int64_t multiple) noexcept
     void convolve_row_3(int64_t OW, seen_t seen, pixels_t out) noexcept
     void convolve_row_5(int64_t OW, seen_t seen, pixels_t out) noexcept
     void spread_row(int64_t OW, spread_t of) noexcept

@@ -11,13 +11,8 @@ from libc.string cimport memset
 from .avg_pool import ADDRESSES as AVERAGES
 
 include "columns.pxi"
-
-cdef extern from "window.h" nogil:
-    int64_t first_tap(int64_t start, int64_t dilation) noexcept
-    int64_t end_tap(int64_t start, int64_t dilation, int64_t taps, int64_t size) noexcept
-
-cdef extern from "fusion.h" nogil:
-    enum: RELU, RELU6
+include "fusion.pxi"
+include "window.pxi"
 
 cdef extern from "pooling.h" nogil:
     ctypedef struct window_t:

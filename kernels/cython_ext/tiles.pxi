@@ -1,4 +1,6 @@
 # Declarations of tiles.h.
+include "vector.pxi"
+
 cdef extern from "tiles.h" nogil:
     enum: TALLEST, STORE, ACCUMULATE, ADD_BIAS
     ctypedef struct windows_t:
@@ -15,6 +17,5 @@ cdef extern from "tiles.h" nogil:
     ctypedef struct later_t:
         const float *from_ "from"
         int64_t count
-    bint streams(const void *p, int64_t size, int64_t multiple) noexcept
     void window_gemm(int64_t m, int64_t n, windows_t windows, const float *b, int64_t panel, int64_t b_row,
                      int64_t ahead, rows_t out, later_t *later) noexcept

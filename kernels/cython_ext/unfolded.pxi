@@ -6,6 +6,7 @@ include "blocking.pxi"
 include "gemm.pxi"
 include "partials.pxi"
 include "transpose.pxi"
+include "window.pxi"
 
 
 cdef inline void pack_turned(const float *w, float *packed, int64_t K, int64_t KG, int64_t DEPTH, int64_t begin,
